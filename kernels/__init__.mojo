@@ -1,0 +1,1 @@
+"""The finished GPU kernels of the workbook, one module a kernel."""
