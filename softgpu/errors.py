@@ -1,0 +1,134 @@
+"""The errors of softgpu. Each message is one sentence: what happened, where, and what to do about it.
+
+The same facts are attributes, so that a caller can build a message of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Dim3 = tuple[int, int, int]
+"""Three extents or coordinates, in the order x, y, z."""
+
+
+class SoftGPUError(Exception):
+    """Base class of everything softgpu raises on purpose."""
+
+
+class PTXSyntaxError(SoftGPUError):
+    """The text is not PTX. `line` is the 1-based line in the PTX text."""
+
+    def __init__(self, message: str, line: int):
+        super().__init__(f"PTX line {line}: {message}")
+        self.line = line
+
+
+class UnsupportedPTX(SoftGPUError):
+    """The text is PTX that softgpu does not execute. `instruction` is its text, `line` its PTX line."""
+
+    def __init__(self, instruction: str, line: int, reason: str = ""):
+        detail = f" ({reason})" if reason else ""
+        super().__init__(
+            f"PTX line {line}: softgpu does not support `{instruction}`{detail}, "
+            "and refuses the kernel rather than guess what it does"
+        )
+        self.instruction = instruction
+        self.line = line
+        self.reason = reason
+
+
+class LaunchError(SoftGPUError):
+    """A launch that no GPU would accept: a bad grid, block, argument or kernel name."""
+
+
+class KernelError(SoftGPUError):
+    """Base class of the errors that a running kernel causes."""
+
+
+class MemoryFault(KernelError):
+    """A thread accessed memory that it may not access.
+
+    `access` is "load", "store" or "atomic"; `size` is in bytes; `space` is "global", "shared", "local",
+    "const" or "param"; `thread` and `block` are (x, y, z); `line` is the PTX line.
+    """
+
+    def __init__(
+        self,
+        *,
+        access: str,
+        size: int,
+        space: str,
+        address: int,
+        thread: Dim3,
+        block: Dim3,
+        line: int,
+        reason: str,
+    ):
+        super().__init__(
+            f"Invalid {space} {access} of {size} byte{'s' if size != 1 else ''} at address {address:#x} "
+            f"by thread {thread} of block {block} (PTX line {line}): {reason}"
+        )
+        self.access = access
+        self.size = size
+        self.space = space
+        self.address = address
+        self.thread = thread
+        self.block = block
+        self.line = line
+        self.reason = reason
+
+
+class BarrierDeadlock(KernelError):
+    """A barrier that can never open.
+
+    `barrier` is the barrier's number, or None where lanes of a warp wait for each other; `arrived` of
+    `expected` threads of `block` (x, y, z) are there; `lines` are the PTX lines at which threads wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        barrier: int | None,
+        arrived: int,
+        expected: int,
+        block: Dim3,
+        lines: Sequence[int],
+        elsewhere: str,
+    ):
+        name = "a warp-level synchronisation" if barrier is None else f"barrier {barrier}"
+        super().__init__(
+            f"Deadlock at {name} (PTX line {lines[0]}): only {arrived} of {expected} threads of block "
+            f"{block} arrived, {elsewhere}, so it can never open"
+        )
+        self.barrier = barrier
+        self.arrived = arrived
+        self.expected = expected
+        self.block = block
+        self.lines = tuple(lines)
+
+
+class InstructionBudgetExceeded(KernelError):
+    """A kernel that did not end. `budget` counts issued instructions; `lines` are the PTX lines of its loop."""
+
+    def __init__(self, *, kernel: str, budget: int, lines: Sequence[int]):
+        span = f"line {lines[0]}" if lines[0] == lines[-1] else f"lines {lines[0]} to {lines[-1]}"
+        super().__init__(
+            f"Kernel {kernel} was stopped after {budget} instructions while looping at PTX {span}: "
+            "check the loop's end condition, or raise the instruction budget"
+        )
+        self.kernel = kernel
+        self.budget = budget
+        self.lines = tuple(lines)
+
+
+class TrapError(KernelError):
+    """A thread executed `trap`, which is what a failed assertion or abort() compiles to."""
+
+    def __init__(self, *, thread: Dim3, block: Dim3, line: int):
+        super().__init__(
+            f"Thread {thread} of block {block} executed `trap` (PTX line {line}): "
+            "an assertion in the kernel failed or it called abort()"
+        )
+        self.thread = thread
+        self.block = block
+        self.line = line

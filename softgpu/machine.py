@@ -1,0 +1,402 @@
+"""The state of a running kernel: a launch, and the chunk of blocks that is executed at the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgpu.errors import Dim3, MemoryFault
+from softgpu.memory import (
+    LOCAL_WINDOW,
+    SHARED_WINDOW,
+    WINDOW_SHIFT,
+    InvalidAccess,
+    Memory,
+    ScratchMemory,
+    Words,
+)
+from softgpu.observers import Access, Observer
+
+if TYPE_CHECKING:
+    from softgpu.program import Program
+    from softgpu.ptx import Instruction
+
+WARP_SIZE = 32
+
+Lanes = slice | NDArray[np.intp]
+"""Some lanes of a chunk, ascending: a slice where they are contiguous, otherwise their indices."""
+
+
+def lane_count(lanes: Lanes) -> int:
+    return lanes.stop - lanes.start if isinstance(lanes, slice) else len(lanes)
+
+
+def lane_indices(lanes: Lanes) -> NDArray[np.intp]:
+    return np.arange(lanes.start, lanes.stop) if isinstance(lanes, slice) else lanes
+
+
+def as_lanes(indices: NDArray[np.intp]) -> Lanes:
+    """Ascending lane indices as a slice where possible: NumPy is several times faster on slices."""
+    if len(indices) and indices[-1] - indices[0] + 1 == len(indices):
+        return slice(int(indices[0]), int(indices[-1]) + 1)
+    return indices
+
+
+def narrow(lanes: Lanes, keep: NDArray[np.bool_]) -> Lanes:
+    """The lanes for which `keep` (one bool a lane) is true."""
+    return lanes if keep.all() else as_lanes(lane_indices(lanes)[keep])
+
+
+def coordinates(index: int, extent: Dim3) -> Dim3:
+    """(x, y, z) of a linear index, x fastest."""
+    return index % extent[0], index // extent[0] % extent[1], index // (extent[0] * extent[1])
+
+
+@dataclass(eq=False)
+class Launch:
+    """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
+    the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block."""
+
+    program: Program
+    grid: Dim3
+    block: Dim3
+    memory: Memory
+    parameters: NDArray[np.uint8]
+    symbols: dict[str, int]
+    shared_bytes: int
+    observers: Sequence[Observer] = ()
+    chunk: Chunk = field(init=False)
+
+    @property
+    def kernel(self) -> str:
+        return self.program.kernel.name
+
+    @property
+    def threads_per_block(self) -> int:
+        x, y, z = self.block
+        return x * y * z
+
+    @property
+    def block_count(self) -> int:
+        x, y, z = self.grid
+        return x * y * z
+
+    def hooks(self, name: str) -> tuple[Callable[..., None], ...]:
+        """The bound hooks of that name which observers really override."""
+        return tuple(
+            getattr(observer, name)
+            for observer in self.observers
+            if getattr(type(observer), name) is not getattr(Observer, name)
+        )
+
+
+class Chunk:
+    """Some consecutive blocks that run together, one lane a thread, in order of block and thread.
+
+    `values[slot]` is one register as one type, over all lanes; slots of one register share their memory.
+    """
+
+    def __init__(self, launch: Launch, first_block: int, block_count: int):
+        self.launch = launch
+        self.first_block = first_block
+        self.block_count = block_count
+        self.size = block_count * launch.threads_per_block
+        program = launch.program
+        self.registers = {name: np.zeros(self.size, dtype) for name, dtype in program.registers.items()}
+        self.values = [self.registers[name].view(dtype) for name, dtype in program.slots]
+        self.shared = ScratchMemory(
+            block_count, program.shared_bytes + launch.shared_bytes, "the block's shared memory"
+        )
+        self.local = ScratchMemory(self.size, program.local_bytes, "the thread's local memory")
+        self.parameters = ScratchMemory(1, len(launch.parameters), "the kernel's parameters")
+        self.parameters.data[: len(launch.parameters)] = launch.parameters
+        self._access_hooks = launch.hooks("access")
+        self._special: dict[str, NDArray] = {}
+
+    # Who the lanes are
+
+    @cached_property
+    def local_block(self) -> NDArray[np.int64]:
+        """Index of the block within the chunk, per lane."""
+        return np.repeat(np.arange(self.block_count), self.launch.threads_per_block)
+
+    @cached_property
+    def block_index(self) -> NDArray[np.int64]:
+        """Linear index of the block within the grid, per lane."""
+        return self.local_block + self.first_block
+
+    @cached_property
+    def thread_index(self) -> NDArray[np.int32]:
+        """Linear index of the thread within the block, per lane."""
+        return np.tile(np.arange(self.launch.threads_per_block, dtype=np.int32), self.block_count)
+
+    @cached_property
+    def warp(self) -> NDArray[np.int64]:
+        """Index of the warp within the chunk, per lane."""
+        return self.local_block * self.warps_per_block + self.thread_index // WARP_SIZE
+
+    @property
+    def warps_per_block(self) -> int:
+        return -(-self.launch.threads_per_block // WARP_SIZE)
+
+    @property
+    def warp_count(self) -> int:
+        return self.block_count * self.warps_per_block
+
+    @cached_property
+    def warp_slot(self) -> NDArray[np.int64]:
+        """Where each lane stands if every warp had 32 lanes: 32 * warp + lane in the warp."""
+        return self.warp * WARP_SIZE + self.thread_index % WARP_SIZE
+
+    def ballot(self, lanes: Lanes, votes: NDArray[np.bool_] | bool = True) -> NDArray[np.uint32]:
+        """Per warp of the chunk, one bit for each of its lanes that is among `lanes` and votes true."""
+        cells = np.zeros(self.warp_count * WARP_SIZE, bool)
+        cells[self.warp_slot[lanes]] = votes
+        return np.packbits(cells, bitorder="little").view(np.uint32)
+
+    def thread_of(self, lane: int) -> Dim3:
+        return coordinates(int(self.thread_index[lane]), self.launch.block)
+
+    def block_of(self, lane: int) -> Dim3:
+        return coordinates(int(self.block_index[lane]), self.launch.grid)
+
+    def special(self, name: str) -> NDArray:
+        """A special register: one element a lane, or a single one where all lanes agree."""
+        if name not in self._special:
+            self._special[name] = np.atleast_1d(SPECIAL_REGISTERS[name](self)).astype(np.uint32)
+        return self._special[name]
+
+    # Memory
+
+    def load(
+        self,
+        instruction: Instruction,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        word_bytes: int,
+        elements: int,
+    ) -> list[NDArray]:
+        """Load consecutive elements a lane. Returns, for each element, an array of unsigned words."""
+        if space == "param":
+            # Parameters are the same for all lanes, and so is their address where it is a constant.
+            where = self._in_parameters(instruction, lanes, addresses, word_bytes, word_bytes * elements)
+            return [where.array[where.index + element] for element in range(elements)]
+        columns = [np.empty(lane_count(lanes), f"u{word_bytes}") for _ in range(elements)]
+        for part in self._parts(instruction, "load", space, lanes, addresses):
+            for words in part.locate(word_bytes, word_bytes * elements):
+                for element, column in enumerate(columns):
+                    column[part.positions_of(words)] = words.array[words.index + element]
+            part.report(columns, word_bytes)
+        return columns
+
+    def store(
+        self, instruction: Instruction, space: str, lanes: Lanes, addresses: NDArray, columns: list[NDArray]
+    ) -> None:
+        """Store consecutive elements a lane, given as one array of unsigned words for each element."""
+        columns = [np.broadcast_to(column, lane_count(lanes)) for column in columns]
+        word_bytes = columns[0].dtype.itemsize
+        for part in self._parts(instruction, "store", space, lanes, addresses):
+            for words in part.locate(word_bytes, word_bytes * len(columns)):
+                for element, column in enumerate(columns):
+                    words.array[words.index + element] = column[part.positions_of(words)]
+            part.report(columns, word_bytes)
+
+    def atomic(
+        self,
+        instruction: Instruction,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        dtype: np.dtype,
+        update: Callable[..., NDArray],
+        operands: Sequence[NDArray],
+    ) -> NDArray:
+        """Replace each word by update(word, *operands), lane after lane. Returns the words before.
+
+        Lanes that hit the same word take turns: in each round every word is updated by at most one lane.
+        """
+        count = lane_count(lanes)
+        operands = [np.broadcast_to(operand, count) for operand in operands]
+        before = np.empty(count, dtype)
+        after = np.empty(count, dtype)
+        for part in self._parts(instruction, "atomic", space, lanes, addresses):
+            for words in part.locate(dtype.itemsize, dtype.itemsize):
+                array = words.array.view(dtype)
+                positions = lane_indices(slice(0, count))[part.positions_of(words)]
+                for turn in _turns(words.index):
+                    index, who = words.index[turn], positions[turn]
+                    before[who] = array[index]
+                    after[who] = update(before[who], *(operand[who] for operand in operands))
+                    array[index] = after[who]
+            part.report([after.view(f"u{dtype.itemsize}")], dtype.itemsize)
+        return before
+
+    def _in_parameters(
+        self, instruction: Instruction, lanes: Lanes, addresses: NDArray, word_bytes: int, nbytes: int
+    ) -> Words:
+        try:
+            return self.parameters.locate(addresses, 0, word_bytes, nbytes)
+        except InvalidAccess as invalid:
+            raise self._fault(
+                instruction, "load", "param", lane_indices(lanes), addresses, nbytes, invalid
+            ) from None
+
+    def _parts(
+        self, instruction: Instruction, kind: str, space: str, lanes: Lanes, addresses: NDArray
+    ) -> list[_Part]:
+        """Split an access by state space, which only generic addresses leave open."""
+        addresses = np.broadcast_to(addresses.astype(np.uint64, copy=False), lane_count(lanes))
+        if space != "generic":
+            return [_Part(self, instruction, kind, space, lane_indices(lanes), addresses, slice(None))]
+        window = addresses >> WINDOW_SHIFT
+        parts = []
+        for number in np.unique(window):
+            name, base = _WINDOWS.get(int(number), ("global", 0))
+            chosen = window == number
+            positions = slice(None) if chosen.all() else np.flatnonzero(chosen)
+            offsets = addresses[positions] - np.uint64(base)
+            parts.append(
+                _Part(self, instruction, kind, name, lane_indices(lanes)[positions], offsets, positions)
+            )
+        return parts
+
+    def _fault(
+        self,
+        instruction: Instruction,
+        kind: str,
+        space: str,
+        lanes: NDArray[np.intp],
+        addresses: NDArray,
+        nbytes: int,
+        invalid: InvalidAccess,
+    ) -> MemoryFault:
+        lane = int(lanes[invalid.position])
+        return MemoryFault(
+            access=kind,
+            size=nbytes,
+            space=space,
+            address=int(addresses[invalid.position]),
+            thread=self.thread_of(lane),
+            block=self.block_of(lane),
+            line=instruction.line,
+            reason=invalid.reason,
+        )
+
+
+_WINDOWS = {
+    SHARED_WINDOW >> int(WINDOW_SHIFT): ("shared", SHARED_WINDOW),
+    LOCAL_WINDOW >> int(WINDOW_SHIFT): ("local", LOCAL_WINDOW),
+}
+
+
+@dataclass(slots=True)
+class _Part:
+    """The share of an access that falls in one state space; `positions` are its rows of the whole access."""
+
+    chunk: Chunk
+    instruction: Instruction
+    kind: str
+    space: str
+    lanes: NDArray[np.intp]
+    addresses: NDArray
+    positions: slice | NDArray
+    nbytes: int = 0
+
+    def locate(self, word_bytes: int, nbytes: int) -> list[Words]:
+        self.nbytes = nbytes
+        chunk = self.chunk
+        try:
+            if self.space == "shared":
+                owners = chunk.local_block[self.lanes]
+                return [chunk.shared.locate(self.addresses, owners, word_bytes, nbytes)]
+            if self.space == "local":
+                return [chunk.local.locate(self.addresses, self.lanes, word_bytes, nbytes)]
+            return chunk.launch.memory.locate(self.addresses, word_bytes, nbytes)
+        except InvalidAccess as invalid:
+            raise chunk._fault(
+                self.instruction, self.kind, self.space, self.lanes, self.addresses, nbytes, invalid
+            ) from None
+
+    def positions_of(self, words: Words) -> slice | NDArray:
+        if isinstance(self.positions, slice):
+            return words.positions
+        return self.positions[words.positions]
+
+    def report(self, columns: list[NDArray], word_bytes: int) -> None:
+        hooks = self.chunk._access_hooks
+        if not hooks:
+            return
+        bits = np.stack([column[self.positions].astype(np.uint64) for column in columns], axis=1)
+        access = Access(
+            self.instruction, self.space, self.kind, self.chunk, self.lanes, self.addresses, self.nbytes, bits
+        )
+        for hook in hooks:
+            hook(self.chunk.launch, access)
+
+
+def _turns(index: NDArray) -> list[NDArray]:
+    """Partition accesses so that no word occurs twice in a part; accesses to one word keep their order."""
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    starts = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(index)), 0))
+    turn = np.arange(len(index)) - first
+    if not turn.any():
+        return [np.arange(len(index))]
+    by_turn = np.argsort(turn, kind="stable")
+    return [order[part] for part in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])]
+
+
+def _axis(
+    extent: Callable[[Chunk], Dim3], index: Callable[[Chunk], NDArray], axis: int
+) -> Callable[[Chunk], Any]:
+    """One coordinate of a linear index within an extent."""
+
+    def value(chunk: Chunk) -> NDArray:
+        size = extent(chunk)
+        return index(chunk) // int(np.prod(size[:axis], dtype=np.int64)) % size[axis]
+
+    return value
+
+
+def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
+    """PTX ISA section 10."""
+    table: dict[str, Callable[[Chunk], Any]] = {
+        "laneid": lambda chunk: chunk.thread_index % WARP_SIZE,
+        "warpid": lambda chunk: chunk.thread_index // WARP_SIZE,
+        "nwarpid": lambda chunk: chunk.warps_per_block,
+        "smid": lambda chunk: 0,
+        "nsmid": lambda chunk: 1,
+        "gridid": lambda chunk: 0,
+        "dynamic_smem_size": lambda chunk: chunk.launch.shared_bytes,
+        "total_smem_size": lambda chunk: chunk.shared.size,
+        "lanemask_eq": lambda chunk: 1 << (chunk.thread_index.astype(np.int64) % WARP_SIZE),
+        "lanemask_lt": lambda chunk: (1 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)) - 1,
+        "lanemask_le": lambda chunk: (2 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)) - 1,
+        "lanemask_gt": lambda chunk: -(2 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)),
+        "lanemask_ge": lambda chunk: -(1 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)),
+        "tid.w": lambda chunk: 0,
+        "ctaid.w": lambda chunk: 0,
+        "ntid.w": lambda chunk: 1,
+        "nctaid.w": lambda chunk: 1,
+    }
+    for axis, letter in enumerate("xyz"):
+        table[f"ntid.{letter}"] = lambda chunk, axis=axis: chunk.launch.block[axis]
+        table[f"nctaid.{letter}"] = lambda chunk, axis=axis: chunk.launch.grid[axis]
+        table[f"tid.{letter}"] = _axis(
+            lambda chunk: chunk.launch.block, lambda chunk: chunk.thread_index, axis
+        )
+        table[f"ctaid.{letter}"] = _axis(
+            lambda chunk: chunk.launch.grid, lambda chunk: chunk.block_index, axis
+        )
+    return table
+
+
+SPECIAL_REGISTERS = _special_registers()
+"""Special register -> its value in a chunk: one element a lane, or a single number."""

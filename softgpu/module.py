@@ -1,0 +1,232 @@
+"""Modules of PTX text, and launching their kernels on NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgpu import scheduler
+from softgpu.errors import Dim3, LaunchError
+from softgpu.machine import Launch
+from softgpu.memory import Memory
+from softgpu.observers import Observer
+from softgpu.program import Program
+from softgpu.ptx import TYPE_BITS, Immediate, Parameter, Variable, parse
+
+MAX_THREADS = 1024
+MAX_BLOCK = (1024, 1024, 64)
+MAX_GRID = (2**31 - 1, 65535, 65535)
+MAX_SHARED_BYTES = 227 * 1024
+"""Limits of a launch: CUDA programming guide, "Compute Capabilities"; shared memory as on sm_90."""
+
+Extent = int | tuple[int, ...]
+"""A grid or block: one to three numbers, x first."""
+
+
+class Module:
+    """PTX text, parsed once. A kernel is decoded when it is first launched, and then kept.
+
+    Raises PTXSyntaxError where the text is malformed. What softgpu does not support raises UnsupportedPTX
+    before a kernel that contains it runs.
+    """
+
+    def __init__(self, ptx: str):
+        self.ptx = parse(ptx)
+        self._memory = Memory()
+        self._programs: dict[str, Program] = {}
+        self._symbols: WeakKeyDictionary[Memory, dict[str, int]] = WeakKeyDictionary()
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The names of the kernels."""
+        return tuple(self.ptx.kernels)
+
+    def program(self, kernel: str) -> Program:
+        """The decoded kernel. Raises LaunchError for an unknown name, or UnsupportedPTX."""
+        if kernel not in self.ptx.kernels:
+            raise LaunchError(f"there is no kernel '{kernel}' in this module; it has {_listed(self.kernels)}")
+        if kernel not in self._programs:
+            self._programs[kernel] = Program(self.ptx, self.ptx.kernels[kernel])
+        return self._programs[kernel]
+
+    def launch(
+        self,
+        kernel: str,
+        grid: Extent,
+        block: Extent,
+        args: Sequence[NDArray | np.generic],
+        shared_bytes: int = 0,
+        observers: Sequence[Observer] = (),
+        instruction_budget: int = scheduler.DEFAULT_BUDGET,
+    ) -> None:
+        """Run a kernel to its end.
+
+        `args` has one entry a parameter. A NumPy array is a device buffer: the kernel gets a pointer to it and
+        changes it in place, so it must be C-contiguous and writable. A NumPy scalar is passed by value and must
+        have the parameter's size and kind; a struct is an np.void. Python numbers are refused, because they do
+        not say how many bits they have. `shared_bytes` is the dynamic shared memory of a block.
+
+        Raises LaunchError, UnsupportedPTX or KernelError.
+        """
+        program = self.program(kernel)
+        parameters = program.kernel.parameters
+        if len(args) != len(parameters):
+            raise LaunchError(
+                f"kernel {kernel} takes {len(parameters)} arguments, but {len(args)} were given"
+            )
+        memory = self._memory
+        buffers: dict[tuple[int, int], int] = {}
+        values = []
+        try:
+            for number, (argument, parameter) in enumerate(zip(args, parameters, strict=True)):
+                if isinstance(argument, np.ndarray):
+                    _check_buffer(number, argument, parameter)
+                    # Two arguments that are the same memory must have the same address.
+                    key = (argument.ctypes.data, argument.nbytes)
+                    if key not in buffers:
+                        buffers[key] = memory.allocate(argument, f"argument {number}").base
+                    values.append(np.uint64(buffers[key]).tobytes())
+                else:
+                    values.append(_scalar_bytes(number, argument, parameter))
+            self.launch_raw(kernel, grid, block, values, memory, shared_bytes, observers, instruction_budget)
+        finally:
+            for address in buffers.values():
+                memory.free(address)
+
+    def launch_raw(
+        self,
+        kernel: str,
+        grid: Extent,
+        block: Extent,
+        parameters: Sequence[bytes],
+        memory: Memory,
+        shared_bytes: int = 0,
+        observers: Sequence[Observer] = (),
+        instruction_budget: int = scheduler.DEFAULT_BUDGET,
+    ) -> None:
+        """Run a kernel on a global memory of the caller's, with the bytes of each parameter. Otherwise as `launch`."""
+        program = self.program(kernel)
+        declared = program.kernel.parameters
+        if len(parameters) != len(declared):
+            raise LaunchError(
+                f"kernel {kernel} takes {len(declared)} parameters, but {len(parameters)} were given"
+            )
+        space = np.zeros(program.parameter_bytes, np.uint8)
+        for parameter, value in zip(declared, parameters, strict=True):
+            if len(value) != parameter.nbytes:
+                raise LaunchError(
+                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, but {len(value)} were given"
+                )
+            offset = program.parameter_offsets[parameter.name]
+            space[offset : offset + len(value)] = np.frombuffer(value, np.uint8)
+        launch = Launch(
+            program=program,
+            grid=_extent("grid", grid, MAX_GRID),
+            block=_extent("block", block, MAX_BLOCK),
+            memory=memory,
+            parameters=space,
+            symbols=self.symbols(memory),
+            shared_bytes=shared_bytes,
+            observers=tuple(observers),
+        )
+        _check_launch(launch)
+        scheduler.run(launch, instruction_budget)
+
+    def symbols(self, memory: Memory) -> dict[str, int]:
+        """The addresses of the module's .global and .const variables in a memory, placed there on first use."""
+        if memory not in self._symbols:
+            self._symbols[memory] = {
+                variable.name: memory.allocate(_initial_data(variable), f"variable {variable.name}").base
+                for variable in self.ptx.variables.values()
+                if variable.space in ("global", "const")
+            }
+        return self._symbols[memory]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _extent(what: str, extent: Extent, limits: Dim3) -> Dim3:
+    numbers = extent if isinstance(extent, tuple) else (extent,)
+    if not 1 <= len(numbers) <= 3 or not all(isinstance(number, int | np.integer) for number in numbers):
+        raise LaunchError(f"the {what} must be one to three integers, not {extent!r}")
+    x, y, z = (*map(int, numbers), 1, 1)[:3]
+    for axis, number, limit in zip("xyz", (x, y, z), limits, strict=True):
+        if not 1 <= number <= limit:
+            raise LaunchError(f"the {what}'s {axis} dimension is {number}, but it must be from 1 to {limit}")
+    return x, y, z
+
+
+def _check_launch(launch: Launch) -> None:
+    kernel, threads = launch.program.kernel, launch.threads_per_block
+    if threads > MAX_THREADS:
+        raise LaunchError(
+            f"a block of {launch.block} has {threads} threads, but a GPU allows at most {MAX_THREADS}"
+        )
+    if kernel.required_block and launch.block != kernel.required_block:
+        raise LaunchError(
+            f"kernel {kernel.name} must have blocks of {kernel.required_block}, not {launch.block}"
+        )
+    if kernel.max_threads and threads > kernel.max_threads:
+        raise LaunchError(
+            f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, not {threads}"
+        )
+    shared = launch.program.shared_bytes + launch.shared_bytes
+    if launch.shared_bytes < 0 or shared > MAX_SHARED_BYTES:
+        raise LaunchError(
+            f"a block needs {shared} bytes of shared memory, but it can have from 0 to {MAX_SHARED_BYTES}"
+        )
+
+
+def _check_buffer(number: int, array: NDArray, parameter: Parameter) -> None:
+    if parameter.nbytes != 8 or parameter.type not in ("u64", "b64", "s64"):
+        raise LaunchError(
+            f"argument {number} is an array, but parameter {parameter.name} is a {_described(parameter)}, not a pointer"
+        )
+    if not array.flags.c_contiguous:
+        raise LaunchError(f"argument {number} is not C-contiguous: pass np.ascontiguousarray(...) of it")
+    if not array.flags.writeable:
+        raise LaunchError(f"argument {number} is read-only: pass a copy of it")
+    if array.dtype.hasobject:
+        raise LaunchError(f"argument {number} holds Python objects, which a kernel cannot read")
+
+
+def _scalar_bytes(number: int, scalar: object, parameter: Parameter) -> bytes:
+    if not isinstance(scalar, np.generic):
+        raise LaunchError(
+            f"argument {number} is a {type(scalar).__name__}: pass a NumPy array for a buffer, "
+            f"or a NumPy scalar such as np.int32(5) for a value"
+        )
+    kinds = {"u": "iub", "s": "iub", "f": "f"}.get(parameter.type[0])
+    wrong_kind = kinds is not None and not parameter.is_array and scalar.dtype.kind not in kinds
+    if scalar.dtype.itemsize != parameter.nbytes or wrong_kind:
+        raise LaunchError(
+            f"argument {number} is an {scalar.dtype} of {scalar.dtype.itemsize} bytes, "
+            f"but parameter {parameter.name} is a {_described(parameter)}"
+        )
+    return scalar.tobytes()
+
+
+def _described(parameter: Parameter) -> str:
+    if parameter.is_array:
+        return f"struct of {parameter.nbytes} bytes"
+    return f"{parameter.type} of {parameter.nbytes} byte{'s' if parameter.nbytes != 1 else ''}"
+
+
+def _initial_data(variable: Variable) -> NDArray[np.uint8]:
+    """The initial bytes of a variable; what has no initialiser is zero (PTX ISA 5.4.4)."""
+    size = TYPE_BITS[variable.type] // 8
+    data = bytearray(variable.nbytes)
+    for position, value in enumerate(variable.initial):
+        assert isinstance(value, Immediate)
+        if variable.type[0] == "f":
+            encoded = np.array([value.value]).astype(f"f{size}").tobytes()
+        else:
+            bits = value.value if isinstance(value.value, int) else (value.bits or 0)
+            encoded = (bits & (1 << 8 * size) - 1).to_bytes(size, "little")
+        data[position * size : (position + 1) * size] = encoded
+    return np.frombuffer(data, np.uint8)

@@ -1,0 +1,94 @@
+"""What the executor reports while a kernel runs.
+
+The executor knows nothing of checks or pictures; it calls these hooks. A hook that no observer of a launch
+overrides costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from softgpu.machine import Chunk, Lanes, Launch
+    from softgpu.ptx import Instruction
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One memory instruction, executed by the active lanes of a chunk, in one state space.
+
+    `kind` is "load", "store" or "atomic"; `space` is "global", "shared", "local" or "const", also where the
+    instruction used generic addresses. Row i of every array belongs to one lane:
+
+    - `lanes`: index of the lane in its chunk (intp)
+    - `block`: linear block index in the grid, x fastest (int64)
+    - `thread`: linear thread index in the block, x fastest (int32)
+    - `address`: uint64; for shared and local memory the byte offset in that of the block or thread
+    - `bits`: uint64, shape (lanes, elements): what was loaded or stored, for an atomic the new value
+
+    `nbytes` is the size of the whole access, and `nbytes // bits.shape[1]` that of an element.
+    """
+
+    instruction: Instruction
+    space: str
+    kind: str
+    chunk: Chunk
+    lanes: NDArray[np.intp]
+    address: NDArray[np.uint64]
+    nbytes: int
+    bits: NDArray[np.uint64]
+
+    @property
+    def block(self) -> NDArray[np.int64]:
+        return self.chunk.block_index[self.lanes]
+
+    @property
+    def thread(self) -> NDArray[np.int32]:
+        return self.chunk.thread_index[self.lanes]
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierEvent:
+    """A barrier of one block that has just opened, released by the last arrivals at `instruction`.
+
+    `threads` are the linear indices of the threads that arrived; `exited` counts those that had ended before.
+    """
+
+    instruction: Instruction
+    barrier: int
+    block: int
+    threads: NDArray[np.int32]
+    exited: int
+
+
+class Observer:
+    """Override the hooks you need. They must change nothing they are given.
+
+    Large launches run in chunks of blocks, one after the other: between `chunk_begin` and `chunk_end`,
+    `launch.chunk` is the chunk that runs, and all hooks speak of it.
+    """
+
+    def launch_begin(self, launch: Launch) -> None:
+        """Before the first instruction."""
+
+    def chunk_begin(self, launch: Launch) -> None:
+        """Before the first instruction of a chunk of blocks."""
+
+    def instruction(self, launch: Launch, instruction: Instruction, lanes: Lanes) -> None:
+        """Before `lanes` execute an instruction; lanes whose guard is false are not among them."""
+
+    def access(self, launch: Launch, access: Access) -> None:
+        """After a memory access, before the destination registers of a load are written. Never for parameters."""
+
+    def barrier(self, launch: Launch, event: BarrierEvent) -> None:
+        """When a barrier opens, once a block."""
+
+    def chunk_end(self, launch: Launch) -> None:
+        """After the last thread of a chunk has exited."""
+
+    def launch_end(self, launch: Launch) -> None:
+        """After the last instruction, also when the kernel failed."""

@@ -1,0 +1,255 @@
+"""A kernel made ready to run: decoded operations, register slots, memory layout and control flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from numpy.typing import NDArray
+
+from softgpu.errors import UnsupportedPTX
+from softgpu.machine import Chunk, Lanes
+from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Variable
+
+Read = Callable[[Chunk, Lanes], NDArray]
+"""Gives the value of an operand: one element a lane, or a single one for all."""
+
+Execute = Callable[[Chunk, Lanes], None]
+"""Carries out an instruction for some lanes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """To the instruction after `label`."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The thread ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """The kernel ends with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """A barrier of the block. Without `count`, all its threads; `waits` is false for `.arrive`."""
+
+    number: Read
+    count: Read | None
+    waits: bool
+
+
+Control = Branch | Exit | Trap | Barrier
+
+
+@dataclass(slots=True)
+class Operation:
+    """A decoded instruction: `execute` for one that computes, `control` for one that steers.
+
+    `membermask` is set where the lanes of a warp must first assemble. `destinations` are the registers it
+    writes, `sources` those it reads.
+    """
+
+    instruction: Instruction
+    guard: Read | None = None
+    execute: Execute | None = None
+    control: Control | None = None
+    membermask: Read | None = None
+    destinations: list[Register] = field(default_factory=list)
+    sources: list[Register] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class BasicBlock:
+    """Operations that are executed one after the other; only the last may be a control operation.
+
+    `next` is the block below and `target` that of a branch, as positions in Program.blocks, or -1 without one.
+    """
+
+    operations: tuple[Operation, ...]
+    control: Operation | None
+    next: int
+    target: int
+
+    @property
+    def assembles_warp(self) -> bool:
+        return bool(self.operations) and self.operations[0].membermask is not None
+
+
+class Program:
+    """A decoded kernel. `blocks` are in the order in which diverged lanes are given preference: an order
+    of the control-flow graph in which every loop is contiguous and comes before what follows it."""
+
+    def __init__(self, module: PTXModule, kernel: Kernel):
+        from softgpu.instructions import Decoder
+
+        self.module = module
+        self.kernel = kernel
+        self.registers: dict[str, str] = {}
+        self.slots: list[tuple[str, str]] = []
+        self._slot_numbers: dict[tuple[str, str], int] = {}
+        self._lay_out_memory()
+        self.operations = [Decoder(self, instruction).decode() for instruction in kernel.instructions]
+        self.operations.append(_return_at_end(kernel))
+        self.blocks = _basic_blocks(self.operations, kernel.labels)
+
+    def slot(self, register: Register, storage: str, dtype: str) -> int:
+        """The index in Chunk.values of a register, stored as `storage`, read or written as `dtype`."""
+        key = (register.name, dtype)
+        if key not in self._slot_numbers:
+            self.registers[register.name] = storage
+            self._slot_numbers[key] = len(self.slots)
+            self.slots.append(key)
+        return self._slot_numbers[key]
+
+    def variable(self, name: str) -> Variable | None:
+        return self.kernel.variables.get(name) or self.module.variables.get(name)
+
+    def _lay_out_memory(self) -> None:
+        variables = [*self.module.variables.values(), *self.kernel.variables.values()]
+        shared = [variable for variable in variables if variable.space == "shared"]
+        self.shared_offsets, end = _lay_out(variable for variable in shared if variable.count)
+        # Dynamic shared memory follows the static, and all its names mean its beginning.
+        dynamic = [variable for variable in shared if not variable.count]
+        alignment = max((variable.alignment for variable in dynamic), default=1)
+        self.shared_bytes = _align(end, max(alignment, 16)) if dynamic else end
+        self.shared_offsets |= {variable.name: self.shared_bytes for variable in dynamic}
+        self.local_offsets, self.local_bytes = _lay_out(v for v in variables if v.space == "local")
+        self.parameter_offsets, self.parameter_bytes = _lay_out(self.kernel.parameters)
+        for variable in self.kernel.variables.values():
+            if variable.space in ("global", "const", "param"):
+                raise UnsupportedPTX(
+                    f".{variable.space} {variable.name}",
+                    variable.line,
+                    f"a .{variable.space} variable inside a kernel",
+                )
+
+
+def _align(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment
+
+
+def _lay_out(variables: Iterable) -> tuple[dict[str, int], int]:
+    """Byte offsets of variables one after the other, and the end of the last."""
+    offsets, end = {}, 0
+    for variable in variables:
+        offsets[variable.name] = _align(end, variable.alignment)
+        end = offsets[variable.name] + variable.nbytes
+    return offsets, end
+
+
+# Control flow
+
+
+def _return_at_end(kernel: Kernel) -> Operation:
+    """Running past the last instruction ends a thread as `ret` does; labels may stand there too."""
+    line = kernel.instructions[-1].line if kernel.instructions else kernel.line
+    return Operation(Instruction(len(kernel.instructions), "ret", (), (), None, line, "ret"), control=Exit())
+
+
+def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> list[BasicBlock]:
+    """Cut the operations into basic blocks, in the order of `_loop_contiguous_order`."""
+    branches = {
+        op.instruction.index: labels[op.control.label] for op in operations if isinstance(op.control, Branch)
+    }
+    starts = {0, *branches.values()}
+    for index, operation in enumerate(operations):
+        if operation.control is not None:
+            starts.add(index + 1)
+        if operation.membermask is not None:
+            starts.update((index, index + 1))
+    end = len(operations)
+    bounds = [*sorted(start for start in starts if start < end), end]
+    ranges = dict(zip(bounds, bounds[1:], strict=False))
+
+    def falls_through(stop: int) -> bool:
+        last = operations[stop - 1]
+        return not (isinstance(last.control, Branch | Exit | Trap) and last.guard is None)
+
+    successors: dict[int, list[int]] = {}
+    for start, stop in ranges.items():
+        successors[start] = [stop] if falls_through(stop) else []
+        successors[start] += [branches[stop - 1]] if stop - 1 in branches else []
+    order = _loop_contiguous_order(0, successors)
+    rank = {start: position for position, start in enumerate(order)}
+
+    blocks = []
+    for start in order:
+        stop = ranges[start]
+        last = operations[stop - 1]
+        blocks.append(
+            BasicBlock(
+                operations=tuple(operations[start : stop if last.control is None else stop - 1]),
+                control=last if last.control is not None else None,
+                next=rank.get(stop, -1),
+                target=rank.get(branches.get(stop - 1, -1), -1),
+            )
+        )
+    return blocks
+
+
+def _loop_contiguous_order(entry: int, successors: dict[int, list[int]]) -> list[int]:
+    """A reverse post-order of the reachable nodes in which the nodes of every loop stand together.
+
+    Diverged lanes wait at the later nodes for the lanes at earlier ones, so lanes that left a loop wait for
+    those still in it, and meet them again after it. This is the priority that thread frontiers need (Diamos
+    et al., "SIMD Re-Convergence at Thread Frontiers", 2011), computed as Bourdoncle's weak topological order.
+    """
+    order: list[int] = []
+    pending = _components([entry], set(successors), successors)
+    while pending:
+        header, members = pending.pop()
+        order.append(header)
+        if len(members) > 1:
+            pending.extend(_components(successors[header], members - {header}, successors))
+    return order
+
+
+def _components(
+    roots: list[int], nodes: set[int], successors: dict[int, list[int]]
+) -> list[tuple[int, set[int]]]:
+    """Strongly connected components reachable from `roots` within `nodes`, the topologically first one last.
+
+    Each comes with the node at which it was entered. Tarjan's algorithm, with a stack of its own because
+    unrolled kernels have thousands of blocks.
+    """
+    number: dict[int, int] = {}
+    lowest: dict[int, int] = {}
+    open_nodes: list[int] = []
+    closed: set[int] = set()
+    components = []
+    for root in roots:
+        if root in number or root not in nodes:
+            continue
+        path = [(root, iter(successors[root]))]
+        number[root] = lowest[root] = len(number)
+        open_nodes.append(root)
+        while path:
+            node, following = path[-1]
+            for successor in following:
+                if successor not in nodes or successor in closed:
+                    continue
+                if successor in number:
+                    lowest[node] = min(lowest[node], number[successor])
+                    continue
+                number[successor] = lowest[successor] = len(number)
+                open_nodes.append(successor)
+                path.append((successor, iter(successors[successor])))
+                break
+            else:
+                path.pop()
+                if path:
+                    parent = path[-1][0]
+                    lowest[parent] = min(lowest[parent], lowest[node])
+                if lowest[node] == number[node]:
+                    position = open_nodes.index(node)
+                    members = set(open_nodes[position:])
+                    del open_nodes[position:]
+                    closed |= members
+                    components.append((node, members))
+    return components
