@@ -1,0 +1,153 @@
+"""Builds the graph of an attempt and runs it. Runs in the worker; all that an attempt needs of MAX is here."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbook.devices import describe_device, open_device
+from workbook.mojo import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
+from workbook.puzzles import Arrays, find_puzzle, python_side
+
+if TYPE_CHECKING:
+    from max.driver import Buffer
+    from softgpu import LaunchTrace
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there are no outputs. `stage` is "precompile", "graph" or "launch"; `text` is what the tool said."""
+
+    stage: str
+    text: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True)
+class BufferPlace:
+    """Where an array of the graph lay in device memory."""
+
+    address: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What came of running an attempt."""
+
+    device: str
+    cases: tuple[Arrays, ...]
+    expected: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...] | None = None
+    places: tuple[dict[str, BufferPlace], ...] = ()
+    """For each case, its buffers by the names that the puzzle gives them."""
+    launches: "tuple[LaunchTrace, ...]" = ()
+    """In the order of execution; empty on a device that records none."""
+    failure: Failure | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Executor:
+    """Owns the device of a process, and runs attempts on it."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self.device = open_device(kind)
+        from max.engine import InferenceSession
+
+        self.session = InferenceSession(devices=[self.device])
+        self.trace: Any = None
+        if kind == "softgpu":
+            import softgpu
+
+            self.trace = softgpu.Trace()
+            softgpu.install().observers.append(self.trace)
+
+    def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
+        """Compile an op.mojo and run all cases of its puzzle in one graph, on random data from `seed`."""
+        puzzle = find_puzzle(puzzle_id)
+        python = python_side(puzzle)
+        random = np.random.default_rng(seed)
+        cases = tuple(python.make_case(random, **sizes) for sizes in puzzle.cases)
+        execution = Execution(
+            device=describe_device(self.kind),
+            cases=cases,
+            expected=tuple(python.expected_result(*case) for case in cases),
+        )
+        clock = Clock()
+
+        def failed(stage: str, text: str, diagnostics: Sequence[Diagnostic] = ()) -> Execution:
+            return replace(execution, failure=Failure(stage, text, tuple(diagnostics)), seconds=clock.seconds)
+
+        progress("precompile")
+        try:
+            kernels = precompile_kernels()
+            op = precompile_op(puzzle.id, op_text, kernels)
+        except MojoCompileError as error:
+            return failed("precompile", error.raw, error.diagnostics)
+        clock.lap("precompile")
+
+        progress("graph")
+        try:
+            model = self.session.load(python.build_graph(cases, self.device, [kernels, op]))
+        except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
+            return failed("graph", str(error))
+        clock.lap("graph")
+
+        progress("run")
+        inputs = [[self._on_device(array) for array in case] for case in cases]
+        if self.trace is not None:
+            self.trace.launches.clear()
+        try:
+            results = model.execute(*(buffer for case in inputs for buffer in case))
+        except Exception as error:
+            results = None
+            execution = failed("launch", str(error))
+        clock.lap("run")
+
+        output_name, *input_names = puzzle.arguments
+        places = [
+            {name: _place(buffer) for name, buffer in zip(input_names, case, strict=True)} for case in inputs
+        ]
+        if results is not None:
+            for place, result in zip(places, results, strict=True):
+                place[output_name] = _place(result)
+            execution = replace(execution, outputs=tuple(self._to_numpy(result) for result in results))
+        launches = tuple(self.trace.launches) if self.trace is not None else ()
+        return replace(execution, places=tuple(places), launches=launches, seconds=clock.seconds)
+
+    def run_main(self, puzzle_id: str, op_text: str) -> None:
+        """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
+        puzzle = find_puzzle(puzzle_id)
+        kernels = precompile_kernels()
+        op = precompile_op(puzzle.id, op_text, kernels)
+        python_side(puzzle).main(self.device, [kernels, op])
+
+    def _on_device(self, array: np.ndarray) -> "Buffer":
+        from max.driver import Buffer
+
+        return Buffer.from_numpy(array).to(self.device)
+
+    def _to_numpy(self, buffer: "Buffer") -> np.ndarray:
+        from max.driver import CPU
+
+        return buffer.to(CPU()).to_numpy()
+
+
+class Clock:
+    """Seconds of each stage of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._last
+        self._last = now
+
+
+def _place(buffer: "Buffer") -> BufferPlace:
+    return BufferPlace(buffer._data_ptr(), buffer.num_elements * buffer.element_size)

@@ -1,0 +1,131 @@
+"""The list of puzzles, as puzzles.toml has it."""
+
+import importlib.util
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from workbook import rooms
+
+if TYPE_CHECKING:
+    from max.driver import Device
+    from max.graph import Graph
+
+Arrays = tuple[np.ndarray, ...]
+"""The inputs of one call of the op, in the order of its arguments."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A launch in solutions/pNN/wrong/, and what the learner must be told about it."""
+
+    file: str
+    caught_by: str
+    """"lint", "compiler", "driver" or "check"."""
+    must_say: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A launch in solutions/pNN/right/: another way to be right, with the remark that it gets, if any."""
+
+    file: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    id: str
+    title: str
+    notebook: str
+    kernel_module: str
+    """The module in kernels/ that the puzzle launches from."""
+    arguments: tuple[str, ...]
+    """What the op passes to the kernel, by the names of the graph: the output, then the inputs in the order of a case."""
+    placeholder: str
+    """What the region of the problem holds when it is handed out: a comment."""
+    cases: tuple[dict[str, int], ...]
+    """The sizes that an attempt is checked with, as keyword arguments of `make_case`."""
+    tolerance: float
+    """Largest accepted relative error."""
+    hints: tuple[str, ...]
+    explanation: str
+    wrong: tuple[Mistake, ...]
+    right: tuple[Variant, ...]
+
+    @property
+    def problem_file(self) -> Path:
+        return rooms.PROBLEMS / self.id / "op.mojo"
+
+    @property
+    def solution_file(self) -> Path:
+        return rooms.SOLUTIONS / self.id / "op.mojo"
+
+    @property
+    def python_file(self) -> Path:
+        return rooms.PROBLEMS / self.id / f"{self.id}.py"
+
+    @property
+    def kernel_file(self) -> Path:
+        return rooms.KERNELS / f"{self.kernel_module}.mojo"
+
+
+class PythonSide(Protocol):
+    """What problems/pNN/pNN.py offers to the workbook."""
+
+    def make_case(self, random: np.random.Generator, **sizes: int) -> Arrays: ...
+
+    def expected_result(self, *arrays: np.ndarray) -> np.ndarray: ...
+
+    def build_graph(self, cases: Sequence[Arrays], device: "Device", extensions: list[Path]) -> "Graph": ...
+
+    def main(self, device: "Device", extensions: list[Path]) -> None: ...
+
+
+class UnknownPuzzle(ValueError):
+    """No puzzle of that name; the message lists those there are."""
+
+
+@cache
+def all_puzzles() -> dict[str, Puzzle]:
+    """The puzzles by id, in the order of the workbook."""
+    tables = tomllib.loads(rooms.PUZZLES_FILE.read_text())
+    return {id: _puzzle(id, table) for id, table in tables.items()}
+
+
+def find_puzzle(id: str) -> Puzzle:
+    puzzles = all_puzzles()
+    if id not in puzzles:
+        raise UnknownPuzzle(f"There is no puzzle {id!r}. The puzzles are: {', '.join(puzzles)}.")
+    return puzzles[id]
+
+
+def python_side(puzzle: Puzzle) -> PythonSide:
+    """The puzzle's Python file as a module, read anew: the learner may have changed it. Imports MAX."""
+    spec = importlib.util.spec_from_file_location(puzzle.id, puzzle.python_file)
+    assert spec is not None and spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _puzzle(id: str, table: dict[str, Any]) -> Puzzle:
+    return Puzzle(
+        id=id,
+        title=table["title"],
+        notebook=table["notebook"],
+        kernel_module=table["kernel_module"],
+        arguments=tuple(table["arguments"]),
+        placeholder=table["placeholder"],
+        cases=tuple(table["cases"]),
+        tolerance=table["tolerance"],
+        hints=tuple(table["hints"]),
+        explanation=table["explanation"],
+        wrong=tuple(Mistake(each["file"], each["caught_by"], tuple(each["must_say"])) for each in table["wrong"]),
+        right=tuple(Variant(each["file"], each.get("remark", "")) for each in table["right"]),
+    )

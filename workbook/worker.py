@@ -1,0 +1,151 @@
+"""The warm worker: one process that owns the device, builds graphs and runs them.
+
+The notebook never touches the device itself, so that a crash, an endless kernel or a cancelled run costs a worker
+and never the notebook. A worker that is gone is replaced at once, and whoever asked is told.
+"""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+from workbook import rooms
+from workbook.execution import Execution, Executor
+
+TIME_LIMIT = 180.0
+"""Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
+
+
+class WorkerLost(Exception):
+    """The worker died, or was given up, in the middle of an attempt. The message says why; a new one is starting."""
+
+
+class Worker:
+    """The notebook's side: starts the process, hands it attempts, and replaces it."""
+
+    def __init__(self, device: str, time_limit: float = TIME_LIMIT):
+        self.device = device
+        self.time_limit = time_limit
+        self._process: subprocess.Popen | None = None
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
+        """Run an attempt; `progress` hears of each stage: "start", "precompile", "graph", "run".
+
+        Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
+        """
+        assert self._process is not None
+        if self._process.poll() is not None:
+            self._replace()
+        deadline = time.monotonic() + self.time_limit
+        try:
+            self._connection.send((puzzle_id, op_text, seed))
+            while True:
+                kind, content = self._receive(deadline)
+                if kind == "progress":
+                    progress(content)
+                elif kind == "result":
+                    return content
+                elif kind == "error":
+                    raise content
+        except (EOFError, OSError):
+            code = self._process.wait()
+            last_words = self._last_words()
+            self._replace()
+            reason = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+            raise WorkerLost(
+                f"The worker process {reason} in the middle of the attempt; a new one has been started. "
+                f"Nothing you typed is lost: run the cell again.{last_words}"
+            ) from None
+        except TimeoutError:
+            self._replace()
+            raise WorkerLost(
+                f"The attempt took longer than {self.time_limit:.0f} seconds and was stopped; a new worker has been "
+                "started. Does the kernel, or a loop around the launch, ever end?"
+            ) from None
+        except KeyboardInterrupt:
+            self._replace()
+            raise
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
+
+    def _receive(self, deadline: float) -> Any:
+        if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        return self._connection.recv()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # MAX and the driver talk on standard error
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "workbook.worker", self.device, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            cwd=rooms.ROOT,
+            start_new_session=True,  # an interrupt from the keyboard is ours to handle
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+
+    def _replace(self) -> None:
+        self.close()
+        self._start()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        return "\nIts last words:\n" + "\n".join(lines[-5:]) if lines else ""
+
+
+def serve(device: str, connection: Connection) -> None:
+    """The worker's side: answer requests until the notebook goes away."""
+    executor: Executor | Exception
+    try:
+        executor = Executor(device)
+    except Exception as error:
+        executor = error
+    while True:
+        try:
+            puzzle_id, op_text, seed = connection.recv()
+        except EOFError:
+            return
+        if isinstance(executor, Exception):
+            connection.send(("error", executor))
+            continue
+        try:
+            result = executor.run(puzzle_id, op_text, seed, lambda stage: connection.send(("progress", stage)))
+            connection.send(("result", result))
+        except Exception as error:
+            connection.send(("error", _sendable(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself if it survives pickling, else one with its text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], Connection(int(sys.argv[2])))
+    os._exit(0)  # MAX's threads may abort an orderly exit
