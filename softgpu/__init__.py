@@ -37,7 +37,7 @@ __all__ = [
 
 
 def install() -> None:
-    """Make this process see a GPU: softgpu stands in for the NVIDIA driver. Call it before a device is opened."""
+    """Make this process see a GPU: softgpu stands in for the NVIDIA driver. Call it first."""
     from softgpu.driver import install as install_driver
 
     install_driver()

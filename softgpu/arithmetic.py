@@ -1,4 +1,4 @@
-"""Arithmetic that NumPy lacks or defines differently from PTX: exact fma, rounding modes, conversions, bit tricks.
+"""Arithmetic that NumPy lacks or defines differently from PTX: exact fma, rounding, conversions, bit fields.
 
 Every function takes and returns NumPy arrays, one element a lane. Floating-point warnings are the caller's
 business: the executor runs with them off.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,13 +111,12 @@ def rounded(operation: Callable[..., Array], mode: str) -> Callable[..., Array]:
             if not all(map(math.isfinite, values)):
                 continue
             try:
-                exact = operation(*map(Fraction, values))
+                exact: Any = operation(*map(Fraction, values))
             except ZeroDivisionError:
                 continue
             if exact:
                 nearest[lane] = round_fraction(exact, nearest.dtype, mode)
-            elif mode == "rm" and nearest[lane] == 0 and operation(*values) == 0:
-                # x - x is -0 when rounding down, but 0 + 0 and products keep their own sign.
+            elif mode == "rm":
                 nearest[lane] = _zero_rounded_down(operation, values, nearest[lane])
         return nearest
 
@@ -174,7 +174,8 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
 def add_to_odd(a: Array, b: Array) -> Array:
     """a + b in float64, rounded to odd: rounding that again to fewer bits gives the correctly rounded sum.
 
-    Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
+    Boldo and Melquiond, "Emulation of FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to
+    Odd", 2008.
     """
     total, error = two_sum(a, b)
     bits = np.atleast_1d(total).view(np.int64)
@@ -368,7 +369,8 @@ def extract_field(a: Array, position: Array, length: Array) -> Array:
     width = a.dtype.itemsize * 8
     position, length = position & np.uint32(0xFF), length & np.uint32(0xFF)
     unsigned = a.view(f"u{a.dtype.itemsize}")
-    mask = ~shift_left(np.full_like(unsigned, ~unsigned.dtype.type(0)), length)
+    available = np.uint32(width) - np.minimum(position, np.uint32(width))
+    mask = ~shift_left(np.full_like(unsigned, ~unsigned.dtype.type(0)), np.minimum(length, available))
     field = shift_right(unsigned, position) & mask
     if a.dtype.kind == "u":
         return field
@@ -406,7 +408,7 @@ _PERMUTE_MODES = {
 
 
 def permute_bytes(a: Array, b: Array, selector: Array, mode: str | None) -> Array:
-    """prmt: picks 4 of the 8 bytes of {b, a}; without a mode, bit 3 of a selection copies the byte's sign instead."""
+    """prmt: picks 4 of the 8 bytes of {b, a}. Without a mode, bit 3 of a choice asks for the byte's sign only."""
     pool = a.astype(np.uint64) | b.astype(np.uint64) << np.uint64(32)
     result = np.zeros(np.broadcast_shapes(pool.shape, selector.shape), np.uint32)
     for position in range(4):

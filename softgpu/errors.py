@@ -108,7 +108,7 @@ class BarrierDeadlock(KernelError):
 
 
 class InstructionBudgetExceeded(KernelError):
-    """A kernel that did not end. `budget` counts issued instructions; `lines` are the PTX lines of its loop."""
+    """A kernel that did not end: `budget` instructions were issued, the last of them on these PTX `lines`."""
 
     def __init__(self, *, kernel: str, budget: int, lines: Sequence[int]):
         span = f"line {lines[0]}" if lines[0] == lines[-1] else f"lines {lines[0]} to {lines[-1]}"

@@ -1,16 +1,16 @@
 """What each instruction means: a table from the forms of an instruction to functions on arrays.
 
-An entry is a form and a function. The form is what PTX calls the syntax: an opcode, then its modifiers in order.
+An entry is a form and a function. The form is the instruction's syntax: an opcode, then its modifiers in order.
 
     word             this modifier
     a|b|c            one of these
     name=a|b|c       one of these, found as m["name"]
     …?               or nothing
 
-A type is found as m.type (`type=`), or m.source (`source=`). The signature gives the types of the operands, the
-destinations before the equals sign: `T` is m.type, `S` is m.source, `W` is the type of twice the width of T,
-anything else a type by name; `p|q` takes one destination or two. The function takes the modifiers and returns the
-function that is executed, on one array an operand. Whatever matches no form is refused.
+The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S` is
+`source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q` takes one
+destination or two. The function takes the modifiers and returns the function that is executed, on one array an
+operand. Whatever matches no form is refused.
 
 Semantics: PTX ISA chapter 9.7.
 """
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from softgpu import arithmetic as ar
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 from softgpu.machine import SPECIAL_REGISTERS, WARP_SIZE, Chunk, Lanes, lane_count, lane_indices
-from softgpu.memory import LOCAL_WINDOW, SHARED_WINDOW, WINDOW_SHIFT
+from softgpu.memory import LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW, WINDOW_SHIFT
 from softgpu.program import Barrier, Branch, Execute, Exit, Operation, Program, Read, Trap
 from softgpu.ptx import (
     TYPE_BITS,
@@ -91,6 +91,10 @@ class Modifiers:
     def source(self) -> Type:
         return TYPES[self._found["source"]]
 
+    @property
+    def result(self) -> Type:
+        return TYPES[self._found["result"]]
+
 
 # Forms
 
@@ -140,11 +144,12 @@ def instruction(form: str) -> Callable[[Decode], Decode]:
 
 def computes(form: str, signature: str) -> Callable[[Callable[[Modifiers], Compute]], Callable]:
     """Enter an instruction that computes its destinations from its sources, each lane for itself."""
-    destination_part, source_part = (part.split() for part in signature.split("="))
+    destination_part, *source_part = signature.replace("=", " ").split()
 
     def enter(function: Callable[[Modifiers], Compute]) -> Callable:
         def decode(decoder: Decoder, m: Modifiers) -> Execute:
-            return decoder.compute(function(m), destination_part, source_part, m)
+            destination, *sources = decoder.operands(1 + len(source_part))
+            return decoder.compute(function(m), destination, destination_part, sources, source_part, m)
 
         instruction(form)(decode)
         return function
@@ -191,17 +196,22 @@ class Decoder:
         return operands
 
     def compute(
-        self, function: Compute, destinations: Sequence[str], sources: Sequence[str], m: Modifiers
+        self,
+        function: Compute,
+        destination: Operand,
+        destination_kind: str,
+        sources: Sequence[Operand],
+        source_kinds: Sequence[str],
+        m: Modifiers,
     ) -> Execute:
-        """Read the sources, apply `function`, write the destinations."""
-        first, *rest = self.operands(1 + len(sources))
+        """Read the sources, apply `function`, write the destination. The kinds are those of a signature."""
         reads = [
             self.read(operand, self._signature_type(kind, m))
-            for operand, kind in zip(rest, sources, strict=True)
+            for operand, kind in zip(sources, source_kinds, strict=True)
         ]
-        if destinations == ["p|q"]:
-            return self._compute_pair(function, first, reads)
-        write = self.write(first, self._signature_type(destinations[0], m))
+        if destination_kind == "p|q":
+            return self._compute_pair(function, destination, reads)
+        write = self.write(destination, self._signature_type(destination_kind, m))
 
         def execute(chunk: Chunk, lanes: Lanes) -> None:
             write(chunk, lanes, function(*[read(chunk, lanes) for read in reads]))
@@ -222,13 +232,10 @@ class Decoder:
 
     @staticmethod
     def _signature_type(kind: str, m: Modifiers) -> Type:
-        if kind == "T":
-            return m.type
-        if kind == "S":
-            return m.source
         if kind == "W":
             return TYPES[f"{m.type.name[0]}{m.type.bits * 2}"]
-        return TYPES[kind]
+        named = {"T": "type", "S": "source", "R": "result"}.get(kind)
+        return TYPES[m[named] or ""] if named else TYPES[kind]
 
     # Sources
 
@@ -244,7 +251,7 @@ class Decoder:
             return lambda chunk, lanes: constant
         if isinstance(operand, SpecialRegister):
             return self._read_special(operand, kind)
-        if isinstance(operand, Symbol):
+        if isinstance(operand, Symbol) and not kind.is_float and kind.bits >= 32:
             address = self.address_of(operand)
             return lambda chunk, lanes: address(chunk, lanes).astype(kind.dtype)
         raise self.invalid("an operand has the wrong form")
@@ -260,7 +267,7 @@ class Decoder:
         return lambda chunk, lanes: chunk.values[slot][lanes].astype(low).view(kind.dtype)
 
     def _slot(self, register: Register, kind: Type, widths_may_differ: bool) -> tuple[int, Type]:
-        """The register's slot, and the type it is seen as: `kind`, or the register's own where that is wider."""
+        """The register's slot, and the type it is seen as: `kind`, or one of its own width if it is wider."""
         if register.type not in TYPES:
             raise self.unsupported(f"{register.type} registers")
         own = TYPES[register.type]
@@ -282,12 +289,12 @@ class Decoder:
                 raise self.invalid(f"an integer constant where {kind.name} is needed")
             if isinstance(value, int):
                 return np.array([value & 0xFFFF], np.uint16).view(kind.dtype)
-            if immediate.bits is not None and kind.name == "f32" and immediate.bits >> 32 == 0:
-                return np.array([immediate.bits], np.uint32).view(kind.dtype)
+            if immediate.type == kind.name:
+                return np.array([immediate.bits], f"u{kind.bits // 8}").view(kind.dtype)
             return np.array([value], np.float64).astype(kind.dtype)
         bits = immediate.bits if isinstance(value, float) else value
-        if bits is None:
-            raise self.invalid(f"a decimal float constant where {kind.name} is needed")
+        if bits is None or (immediate.type and TYPE_BITS[immediate.type] != kind.bits):
+            raise self.invalid(f"this float constant does not fit where {kind.name} is needed")
         return np.array([bits & (1 << kind.bits) - 1], f"u{kind.bits // 8}").view(kind.dtype)
 
     def _read_special(self, register: SpecialRegister, kind: Type) -> Read:
@@ -329,7 +336,7 @@ class Decoder:
     # Destinations
 
     def write(self, operand: Operand, kind: Type, widths_may_differ: bool = False) -> Write:
-        """A function that sets the operand to a value of type `kind`, extended by its sign if it is signed."""
+        """A function that sets the operand to a value of type `kind`, extended by sign if that is signed."""
         if isinstance(operand, Sink):
             return lambda chunk, lanes, value: None
         if not isinstance(operand, Register) or operand.negated:
@@ -524,11 +531,11 @@ def _(m: Modifiers) -> Compute:
 
 @instruction("lop3 type=b32")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
-    *_, table = decoder.operands(5)
-    if not isinstance(table, Immediate) or table.value not in range(256):
+    destination, *sources, operand = decoder.operands(5)
+    if not isinstance(operand, Immediate) or operand.value not in range(256):
         raise decoder.invalid("the table of lop3 must be a constant from 0 to 255")
-    decoder.instruction = _without_last_operand(decoder.instruction)
-    return decoder.compute(lambda a, b, c: ar.logic3(a, b, c, int(table.value)), ["T"], ["T", "T", "T"], m)
+    table = int(operand.value)
+    return decoder.compute(lambda a, b, c: ar.logic3(a, b, c, table), destination, "T", sources, "TTT", m)
 
 
 @computes("prmt type=b32 mode=f4e|b4e|rc8|ecl|ecr|rc16?", "T = T T T")
@@ -540,12 +547,6 @@ def _(m: Modifiers) -> Compute:
 def _(m: Modifiers) -> Compute:
     left, clamp = m["direction"] == "l", m["mode"] == "clamp"
     return lambda low, high, amount: ar.funnel_shift(low, high, amount, left, clamp)
-
-
-def _without_last_operand(instruction: Instruction) -> Instruction:
-    from dataclasses import replace
-
-    return replace(instruction, operands=instruction.operands[:-1])
 
 
 # Floating point
@@ -667,11 +668,11 @@ def _(m: Modifiers) -> Compute:
 
 
 def _approximate(function: Compute) -> Callable[[Modifiers], Compute]:
-    """An approximate instruction: computed in float64 and rounded once, far inside the published tolerance."""
+    """An approximate instruction: computed in float64 and rounded once, well inside its tolerance."""
     return lambda m: _flushed(m, lambda a: function(a.astype(np.float64)).astype(a.dtype))
 
 
-for _form, _function in {
+_APPROXIMATIONS: dict[str, Compute] = {
     "rsqrt approx ftz? type=f32": lambda a: 1 / np.sqrt(a),
     "rsqrt approx type=f64": lambda a: 1 / np.sqrt(a),
     "sin approx ftz? type=f32": np.sin,
@@ -679,7 +680,8 @@ for _form, _function in {
     "lg2 approx ftz? type=f32": np.log2,
     "ex2 approx ftz? type=f32": np.exp2,
     "tanh approx type=f32": np.tanh,
-}.items():
+}
+for _form, _function in _APPROXIMATIONS.items():
     computes(_form, "T = T")(_approximate(_function))
 
 
@@ -727,13 +729,15 @@ COMPARISONS: dict[str, Compute] = {
 }
 COMBINATIONS: dict[str, Compute] = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 
-_COMPARED_INTEGERS = (
-    "compare=eq|ne type=b16|b32|b64",
-    "compare=eq|ne|lt|le|gt|ge|lo|ls|hi|hs type=u16|u32|u64",
-    "compare=eq|ne|lt|le|gt|ge type=s16|s32|s64",
-)
 _FLOAT_COMPARISONS = "compare=eq|ne|lt|le|gt|ge|equ|neu|ltu|leu|gtu|geu|num|nan"
-_COMPARED = (*_COMPARED_INTEGERS, f"{_FLOAT_COMPARISONS} ftz? type=f32", f"{_FLOAT_COMPARISONS} type=f16|f64")
+_COMPARED = (
+    ("compare=eq|ne", "", "type=b16|b32|b64"),
+    ("compare=eq|ne|lt|le|gt|ge|lo|ls|hi|hs", "", "type=u16|u32|u64"),
+    ("compare=eq|ne|lt|le|gt|ge", "", "type=s16|s32|s64"),
+    (_FLOAT_COMPARISONS, "ftz?", "type=f32"),
+    (_FLOAT_COMPARISONS, "", "type=f16|f64"),
+)
+"""Comparisons, `.ftz`, and the types they are for."""
 
 
 def _comparison(m: Modifiers) -> Compute:
@@ -763,18 +767,16 @@ def _set_combined_predicates(m: Modifiers) -> Compute:
 
 def _set_value(m: Modifiers) -> Compute:
     compare = _comparison(m)
-    yes = m.source.dtype.type(1) if m.source.is_float else ~np.array(0, m.source.dtype)
-    return lambda a, b: np.where(compare(a, b), yes, m.source.dtype.type(0))
+    result = m.result.dtype.type
+    yes = result(1) if m.result.is_float else ~result(0)
+    return lambda a, b: np.where(compare(a, b), yes, result(0))
 
 
-for _operands in _COMPARED:
-    computes(f"setp {_operands}", "p|q = T T")(_set_predicates)
-    _comparison_word, _, _types = _operands.partition(" ")
-    computes(f"setp {_comparison_word} combine=and|or|xor {_types}", "p|q = T T pred")(
-        _set_combined_predicates
-    )
-    _flag, _, _types = _types.rpartition(" ")
-    computes(f"set {_comparison_word} {_flag} source=u32|s32|f32 {_types}", "S = T T")(_set_value)
+for _compare, _ftz, _operand_types in _COMPARED:
+    _rest = f"{_ftz} {_operand_types}"
+    computes(f"setp {_compare} {_rest}", "p|q = T T")(_set_predicates)
+    computes(f"setp {_compare} combine=and|or|xor {_rest}", "p|q = T T pred")(_set_combined_predicates)
+    computes(f"set {_compare} {_ftz} result=u32|s32|f32 {_operand_types}", "R = T T")(_set_value)
 
 
 @computes("selp type=b16|b32|b64|u16|u32|u64|s16|s32|s64|f32|f64", "T = T T pred")
@@ -804,7 +806,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         return _pack(decoder, destination, source, m.type)
     if isinstance(destination, Vector):
         return _unpack(decoder, destination, source, m.type)
-    return decoder.compute(lambda a: a, ["T"], ["T"], m)
+    return decoder.compute(lambda a: a, destination, "T", [source], "T", m)
 
 
 def _pack(decoder: Decoder, destination: Operand, source: Vector, kind: Type) -> Execute:
@@ -935,7 +937,12 @@ def _join(high: NDArray, low: NDArray) -> NDArray:
     return high.astype(np.uint32) << np.uint32(16) | low
 
 
-_SPACE_WINDOWS = {"shared": SHARED_WINDOW, "shared::cta": SHARED_WINDOW, "local": LOCAL_WINDOW}
+_SPACE_WINDOWS = {
+    "shared": SHARED_WINDOW,
+    "shared::cta": SHARED_WINDOW,
+    "local": LOCAL_WINDOW,
+    "param": PARAMETER_WINDOW,
+}
 _CONVERTIBLE = "space=global|shared|shared::cta|local|const|param"
 
 
@@ -1174,7 +1181,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
             ]
             inside = source <= highest
         source = np.where(inside, source, lane)
-        # Lanes that take no part have no value to give; what PTX leaves undefined is the reader's own value here.
+        # Reading from a lane that takes no part is undefined; here it gives the reader's own value.
         of_warp = np.zeros(chunk.warp_count * WARP_SIZE, np.uint32)
         takes_part = np.zeros(chunk.warp_count * WARP_SIZE, bool)
         slots = chunk.warp_slot[indices]

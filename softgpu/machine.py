@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from softgpu.errors import Dim3, MemoryFault
 from softgpu.memory import (
     LOCAL_WINDOW,
+    PARAMETER_WINDOW,
     SHARED_WINDOW,
     WINDOW_SHIFT,
     InvalidAccess,
@@ -184,9 +185,10 @@ class Chunk:
     ) -> list[NDArray]:
         """Load consecutive elements a lane. Returns, for each element, an array of unsigned words."""
         if space == "param":
-            # Parameters are the same for all lanes, and so is their address where it is a constant.
-            where = self._in_parameters(instruction, lanes, addresses, word_bytes, word_bytes * elements)
-            return [where.array[where.index + element] for element in range(elements)]
+            # The same for all lanes, and most often at a constant address: then one word serves all.
+            part = _Part(self, instruction, "load", space, lane_indices(lanes), addresses, slice(None))
+            (words,) = part.locate(word_bytes, word_bytes * elements)
+            return [words.array[words.index + element] for element in range(elements)]
         columns = [np.empty(lane_count(lanes), f"u{word_bytes}") for _ in range(elements)]
         for part in self._parts(instruction, "load", space, lanes, addresses):
             for words in part.locate(word_bytes, word_bytes * elements):
@@ -237,16 +239,6 @@ class Chunk:
             part.report([after.view(f"u{dtype.itemsize}")], dtype.itemsize)
         return before
 
-    def _in_parameters(
-        self, instruction: Instruction, lanes: Lanes, addresses: NDArray, word_bytes: int, nbytes: int
-    ) -> Words:
-        try:
-            return self.parameters.locate(addresses, 0, word_bytes, nbytes)
-        except InvalidAccess as invalid:
-            raise self._fault(
-                instruction, "load", "param", lane_indices(lanes), addresses, nbytes, invalid
-            ) from None
-
     def _parts(
         self, instruction: Instruction, kind: str, space: str, lanes: Lanes, addresses: NDArray
     ) -> list[_Part]:
@@ -266,32 +258,11 @@ class Chunk:
             )
         return parts
 
-    def _fault(
-        self,
-        instruction: Instruction,
-        kind: str,
-        space: str,
-        lanes: NDArray[np.intp],
-        addresses: NDArray,
-        nbytes: int,
-        invalid: InvalidAccess,
-    ) -> MemoryFault:
-        lane = int(lanes[invalid.position])
-        return MemoryFault(
-            access=kind,
-            size=nbytes,
-            space=space,
-            address=int(addresses[invalid.position]),
-            thread=self.thread_of(lane),
-            block=self.block_of(lane),
-            line=instruction.line,
-            reason=invalid.reason,
-        )
-
 
 _WINDOWS = {
     SHARED_WINDOW >> int(WINDOW_SHIFT): ("shared", SHARED_WINDOW),
     LOCAL_WINDOW >> int(WINDOW_SHIFT): ("local", LOCAL_WINDOW),
+    PARAMETER_WINDOW >> int(WINDOW_SHIFT): ("param", PARAMETER_WINDOW),
 }
 
 
@@ -315,13 +286,26 @@ class _Part:
             if self.space == "shared":
                 owners = chunk.local_block[self.lanes]
                 return [chunk.shared.locate(self.addresses, owners, word_bytes, nbytes)]
+            if self.space == "param":
+                return [chunk.parameters.locate(self.addresses, 0, word_bytes, nbytes)]
             if self.space == "local":
                 return [chunk.local.locate(self.addresses, self.lanes, word_bytes, nbytes)]
             return chunk.launch.memory.locate(self.addresses, word_bytes, nbytes)
         except InvalidAccess as invalid:
-            raise chunk._fault(
-                self.instruction, self.kind, self.space, self.lanes, self.addresses, nbytes, invalid
-            ) from None
+            raise self._fault(invalid) from None
+
+    def _fault(self, invalid: InvalidAccess) -> MemoryFault:
+        lane = int(self.lanes[invalid.position])
+        return MemoryFault(
+            access=self.kind,
+            size=self.nbytes,
+            space=self.space,
+            address=int(self.addresses[invalid.position]),
+            thread=self.chunk.thread_of(lane),
+            block=self.chunk.block_of(lane),
+            line=self.instruction.line,
+            reason=invalid.reason,
+        )
 
     def positions_of(self, words: Words) -> slice | NDArray:
         if isinstance(self.positions, slice):
@@ -330,7 +314,7 @@ class _Part:
 
     def report(self, columns: list[NDArray], word_bytes: int) -> None:
         hooks = self.chunk._access_hooks
-        if not hooks:
+        if not hooks or self.space == "param":
             return
         bits = np.stack([column[self.positions].astype(np.uint64) for column in columns], axis=1)
         access = Access(
@@ -387,8 +371,8 @@ def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
         "nctaid.w": lambda chunk: 1,
     }
     for axis, letter in enumerate("xyz"):
-        table[f"ntid.{letter}"] = lambda chunk, axis=axis: chunk.launch.block[axis]
-        table[f"nctaid.{letter}"] = lambda chunk, axis=axis: chunk.launch.grid[axis]
+        table[f"ntid.{letter}"] = partial(lambda axis, chunk: chunk.launch.block[axis], axis)
+        table[f"nctaid.{letter}"] = partial(lambda axis, chunk: chunk.launch.grid[axis], axis)
         table[f"tid.{letter}"] = _axis(
             lambda chunk: chunk.launch.block, lambda chunk: chunk.thread_index, axis
         )

@@ -1,8 +1,8 @@
-"""The memories of a GPU: one global address space made of allocations, and scratch memory per block or thread.
+"""The memories of a GPU: a global address space made of allocations, and scratch memory per block or thread.
 
 An access is resolved in two steps. `locate` checks the addresses of all lanes and says where the words lie;
-the caller then gathers from or scatters to those words. A vectorised store in which several lanes hit the same
-word keeps the value of the last lane, so results are the same in every run.
+the caller then gathers from or scatters to those words. A store in which several lanes hit the same word keeps
+the value of the last lane, so results are the same in every run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 SHARED_WINDOW = 1 << 56
 LOCAL_WINDOW = 2 << 56
-"""Where shared and local memory appear among generic addresses: above every host pointer and allocation."""
+PARAMETER_WINDOW = 3 << 56
+"""Where these memories appear among generic addresses: above every host pointer and allocation."""
 WINDOW_SHIFT = np.uint64(56)
 
 ALIGNMENT = 256
@@ -116,7 +117,7 @@ class Memory:
     def adopt(self, address: int, nbytes: int, name: str = "") -> Allocation:
         """Use real host memory at its own address. The caller keeps it alive until `free`."""
         data = (
-            np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)
+            np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
             if nbytes
             else np.zeros(0, np.uint8)
         )

@@ -64,10 +64,10 @@ class Module:
     ) -> None:
         """Run a kernel to its end.
 
-        `args` has one entry a parameter. A NumPy array is a device buffer: the kernel gets a pointer to it and
-        changes it in place, so it must be C-contiguous and writable. A NumPy scalar is passed by value and must
-        have the parameter's size and kind; a struct is an np.void. Python numbers are refused, because they do
-        not say how many bits they have. `shared_bytes` is the dynamic shared memory of a block.
+        `args` has one entry a parameter. A NumPy array is a device buffer: the kernel gets a pointer to it
+        and changes it in place, so it must be C-contiguous and writable. A NumPy scalar is passed by value
+        and must have the parameter's size and kind; a struct is an np.void. Python numbers are refused,
+        because they do not say how many bits they have. `shared_bytes` is a block's dynamic shared memory.
 
         Raises LaunchError, UnsupportedPTX or KernelError.
         """
@@ -107,7 +107,7 @@ class Module:
         observers: Sequence[Observer] = (),
         instruction_budget: int = scheduler.DEFAULT_BUDGET,
     ) -> None:
-        """Run a kernel on a global memory of the caller's, with the bytes of each parameter. Otherwise as `launch`."""
+        """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter."""
         program = self.program(kernel)
         declared = program.kernel.parameters
         if len(parameters) != len(declared):
@@ -118,7 +118,8 @@ class Module:
         for parameter, value in zip(declared, parameters, strict=True):
             if len(value) != parameter.nbytes:
                 raise LaunchError(
-                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, but {len(value)} were given"
+                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, "
+                    f"but {len(value)} were given"
                 )
             offset = program.parameter_offsets[parameter.name]
             space[offset : offset + len(value)] = np.frombuffer(value, np.uint8)
@@ -136,7 +137,7 @@ class Module:
         scheduler.run(launch, instruction_budget)
 
     def symbols(self, memory: Memory) -> dict[str, int]:
-        """The addresses of the module's .global and .const variables in a memory, placed there on first use."""
+        """The addresses of the module's .global and .const variables, placed in a memory on first use."""
         if memory not in self._symbols:
             self._symbols[memory] = {
                 variable.name: memory.allocate(_initial_data(variable), f"variable {variable.name}").base
@@ -173,7 +174,8 @@ def _check_launch(launch: Launch) -> None:
         )
     if kernel.max_threads and threads > kernel.max_threads:
         raise LaunchError(
-            f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, not {threads}"
+            f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, "
+            f"not {threads}"
         )
     shared = launch.program.shared_bytes + launch.shared_bytes
     if launch.shared_bytes < 0 or shared > MAX_SHARED_BYTES:
@@ -185,7 +187,8 @@ def _check_launch(launch: Launch) -> None:
 def _check_buffer(number: int, array: NDArray, parameter: Parameter) -> None:
     if parameter.nbytes != 8 or parameter.type not in ("u64", "b64", "s64"):
         raise LaunchError(
-            f"argument {number} is an array, but parameter {parameter.name} is a {_described(parameter)}, not a pointer"
+            f"argument {number} is an array, but parameter {parameter.name} is not a pointer: "
+            f"it is a {_described(parameter)}"
         )
     if not array.flags.c_contiguous:
         raise LaunchError(f"argument {number} is not C-contiguous: pass np.ascontiguousarray(...) of it")

@@ -82,7 +82,7 @@ class Observer:
         """Before `lanes` execute an instruction; lanes whose guard is false are not among them."""
 
     def access(self, launch: Launch, access: Access) -> None:
-        """After a memory access, before the destination registers of a load are written. Never for parameters."""
+        """After a memory access, before a load writes its registers. Not called for kernel parameters."""
 
     def barrier(self, launch: Launch, event: BarrierEvent) -> None:
         """When a barrier opens, once a block."""

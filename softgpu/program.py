@@ -68,7 +68,7 @@ class Operation:
 class BasicBlock:
     """Operations that are executed one after the other; only the last may be a control operation.
 
-    `next` is the block below and `target` that of a branch, as positions in Program.blocks, or -1 without one.
+    `next` is the block below and `target` that of a branch, as positions in Program.blocks; -1 for none.
     """
 
     operations: tuple[Operation, ...]

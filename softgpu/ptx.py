@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 
@@ -38,10 +38,11 @@ class SpecialRegister:
 
 @dataclass(frozen=True, slots=True)
 class Immediate:
-    """A constant. `value` is an int, or a float for 0f…, 0d… and decimal floats; `bits` are those of a hex float."""
+    """A constant: an int or a float. A float given by its bits (0f…, 0d…) has them, and a `type` of f32 or f64."""
 
     value: int | float
     bits: int | None = None
+    type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable in memory. `count` elements of `type`; a dynamically sized .extern array has a count of 0."""
+    """A variable in memory: `count` elements of `type`, or 0 if its size is given by the launch."""
 
     name: str
     space: str
@@ -266,7 +267,6 @@ class _Parser:
         self.result = PTXModule()
         # .file directives may follow the code that refers to them.
         self.files = dict(_SOURCE_FILE.findall(text))
-        self.scopes = 0
 
     # Tokens
 
@@ -485,7 +485,6 @@ class _Parser:
     def _variables(self, scope: _Scope, is_extern: bool) -> Iterator[Variable]:
         line = self.token.line
         space = self.advance().text[1:]
-        vector = 1
         if self.token.text in (".v2", ".v4"):
             raise UnsupportedPTX(self.token.text, line, "vector variables")
         alignment, kind = self._alignment_and_type()
@@ -505,7 +504,7 @@ class _Parser:
                 raise UnsupportedPTX(f".extern .{space} {name}", line, "variables of other modules")
             scope.variables[name] = scope.unique(name)
             size = TYPE_BITS[kind] // 8
-            yield Variable(scope.unique(name), space, kind, count, alignment or size * vector, line, initial)
+            yield Variable(scope.unique(name), space, kind, count, alignment or size, line, initial)
             if not self.accept(","):
                 break
         self.expect(";")
@@ -556,10 +555,10 @@ def _constant(token: _Token) -> Immediate:
     prefix = text[:2].lower()
     if prefix == "0f":
         bits = int(text[2:], 16)
-        return Immediate(struct.unpack("<f", struct.pack("<I", bits))[0], bits)
+        return Immediate(struct.unpack("<f", struct.pack("<I", bits))[0], bits, "f32")
     if prefix == "0d":
         bits = int(text[2:], 16)
-        return Immediate(struct.unpack("<d", struct.pack("<Q", bits))[0], bits)
+        return Immediate(struct.unpack("<d", struct.pack("<Q", bits))[0], bits, "f64")
     if "." in text or (prefix != "0x" and "e" in text.lower()):
         return Immediate(float(text))
     digits = text.rstrip("U")
@@ -657,8 +656,7 @@ class _Body:
         number, line, column = numbers
         # Line 0 marks code that belongs to no source line.
         self.location = SourceLocation(parser.files.get(str(number), ""), line, column) if line else None
-        parser_line = directive.line
-        while parser.token.line == parser_line and parser.token.kind != "end":
+        while parser.token.line == directive.line and parser.token.kind != "end":
             parser.advance()  # ", function_name …, inlined_at …"
 
     def _label(self) -> None:
@@ -722,11 +720,15 @@ class _Body:
         if parser.accept("["):
             return self._address()
         if parser.accept("{"):
-            elements = [self._single_operand()]
+            elements = [self._scalar_operand()]
             while parser.accept(","):
-                elements.append(self._single_operand())
+                elements.append(self._scalar_operand())
             parser.expect("}")
             return Vector(tuple(elements))
+        return self._scalar_operand()
+
+    def _scalar_operand(self) -> Operand:
+        parser = self.parser
         if parser.accept("!"):
             operand = self._named(parser.word("a predicate register"))
             if not isinstance(operand, Register) or operand.type != "pred":
@@ -741,11 +743,12 @@ class _Body:
 
     def _address(self) -> Address:
         parser = self.parser
-        base: Operand | None = None
+        base: Register | Symbol | None = None
         if parser.token.kind == "word":
-            base = self._named(parser.advance().text)
-            if not isinstance(base, Register | Symbol):
+            named = self._named(parser.advance().text)
+            if not isinstance(named, Register | Symbol):
                 raise parser.error("an address needs a register or a variable")
+            base = named
         offset = 0 if base is not None and parser.token.text == "]" else parser._integer()
         parser.expect("]")
         return Address(base, offset)
@@ -774,13 +777,4 @@ class _Body:
             label = scope.label(target.name) if isinstance(target, Symbol) else None
             if label is None:
                 raise PTXSyntaxError(f"`{instruction.text}` names no label of this kernel", instruction.line)
-            self.kernel.instructions[index] = Instruction(
-                instruction.index,
-                instruction.opcode,
-                instruction.modifiers,
-                (Symbol(label),),
-                instruction.guard,
-                instruction.line,
-                instruction.text,
-                instruction.location,
-            )
+            self.kernel.instructions[index] = replace(instruction, operands=(Symbol(label),))

@@ -1,8 +1,8 @@
 """Runs the threads of a chunk in lock-step.
 
 Every lane has a position: the basic block it executes next. The lanes at the earliest position run together,
-whatever warp they belong to, until they diverge, wait, or reach a position where others wait for them. Because
-the blocks are ordered so that loops are contiguous, lanes that diverged meet again as early as possible.
+whatever warp they belong to, until they diverge, wait, or reach a position where others wait for them. The
+blocks are ordered so that loops are contiguous: therefore lanes that diverged meet again as early as possible.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WAITING_AT_BARRIER = WAITING_FOR_WARP + 1
 EXITED = WAITING_FOR_WARP + 2
 
 TURN = 1024
-"""Basic blocks after which other lanes get a turn, so that a lane spinning on a flag cannot starve its setter."""
+"""Basic blocks after which other lanes get a turn: a lane spinning on a flag must not starve its setter."""
 
 
 def run(launch: Launch, budget: int = DEFAULT_BUDGET) -> None:
@@ -168,7 +168,7 @@ class _Scheduler:
     # Running
 
     def _run_block(self, rank: int, lanes: Lanes) -> int | None:
-        """Execute a basic block. Returns the next position if all lanes share it, else sets their positions."""
+        """Execute a basic block. Returns the next position if all lanes share it, else sets it lane by lane."""
         block = self.blocks[rank]
         chunk, launch, hooks = self.chunk, self.launch, self.instruction_hooks
         self.recent.append(rank)

@@ -113,8 +113,8 @@ class Trace(Observer):
 
     The origin of a value follows the program's real dataflow. A load from global memory makes its destination
     LOADED, from that address. An immediate makes it CONSTANT. `mov` and `selp` pass on the origin of the value
-    they copy, and so do shared and local memory, byte by byte: what is loaded there has the origin of what was
-    stored there. Every other result is COMPUTED.
+    they copy, and so do shared and local memory, byte by byte: what is loaded there has the origin of what
+    was stored there. Every other result is COMPUTED.
     """
 
     def __init__(self, blocks: Collection[int] | None = None):
@@ -173,35 +173,32 @@ class Trace(Observer):
             origins.set(register, lanes, result)
 
     def access(self, launch: Launch, access: Access) -> None:
-        register_operand = access.instruction.operands[0 if access.kind == "load" else 1]
-        elements = register_operand.elements if isinstance(register_operand, Vector) else (register_operand,)
-        size = access.nbytes // len(elements) if access.kind != "atomic" else access.nbytes
-        for number, element in enumerate(elements if access.kind != "atomic" else elements[:1]):
+        elements = _value_operands(access)
+        size = access.nbytes // len(elements)
+        for number, element in enumerate(elements):
             address = access.address + np.uint64(number * size)
-            origins = self._origins_of(access, element, address, size)
+            if access.kind == "load":
+                origins = self._loaded(access, address, size)
+                if isinstance(element, Register):
+                    self._registers.set(element, access.lanes, origins)
+            else:
+                origins = self._stored(access, element, address, size)
             self._record(access, number, address, size, origins)
 
-    def _origins_of(self, access: Access, element: Operand, address: NDArray, size: int) -> _Origins:
-        """Follow one element of an access, and return the origins of its values."""
-        scratch = self._scratch.get(access.space)
-        cells = _cells(access, address)
-        if access.kind == "load":
-            if scratch is not None:
-                origins = scratch.load(cells, size)
-            elif access.space == "global":
-                origins = _Origins(np.full(len(address), Origin.LOADED, np.uint8), address)
-            else:
-                origins = _Origins.computed(len(address))
-            if isinstance(element, Register):
-                self._registers.set(element, access.lanes, origins)
-            return origins
-        origins = (
-            self._registers.of(element, access.lanes)
-            if access.kind == "store"
-            else _Origins.computed(len(address))
-        )
-        if scratch is not None:
-            scratch.store(cells, size, origins)
+    def _loaded(self, access: Access, address: NDArray, size: int) -> _Origins:
+        if access.space in self._scratch:
+            return self._scratch[access.space].load(_cells(access, address), size)
+        if access.space == "global":
+            return _Origins(np.full(len(address), Origin.LOADED, np.uint8), address)
+        return _Origins.computed(len(address))
+
+    def _stored(self, access: Access, element: Operand | None, address: NDArray, size: int) -> _Origins:
+        if element is None:
+            origins = _Origins.computed(len(address))
+        else:
+            origins = self._registers.of(element, access.lanes)
+        if access.space in self._scratch:
+            self._scratch[access.space].store(_cells(access, address), size, origins)
         return origins
 
     def _record(self, access: Access, number: int, address: NDArray, size: int, origins: _Origins) -> None:
@@ -242,6 +239,14 @@ def _shared_variables(launch: Launch) -> tuple[Region, ...]:
         size = variable.nbytes if variable and variable.count else launch.shared_bytes
         regions.append(Region(name, offset, size))
     return tuple(regions)
+
+
+def _value_operands(access: Access) -> tuple[Operand | None, ...]:
+    """The operands that are loaded or stored, one an element; an atomic stores what no operand holds."""
+    if access.kind == "atomic":
+        return (None,)
+    operand = access.instruction.operands[0 if access.kind == "load" else 1]
+    return operand.elements if isinstance(operand, Vector) else (operand,)
 
 
 def _cells(access: Access, address: NDArray) -> NDArray:
