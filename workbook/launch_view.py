@@ -1,0 +1,507 @@
+"""What one launch did, told in the learner's terms: who filled each shared slot, who read it, who wrote each output.
+
+Everything here is derived from the trace of the launch; nothing from what the launch should have done. The one
+thing that comes from outside is the NumPy result, beside which the outputs are put.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from softgpu.trace import Kind, LaunchTrace, Origin, Region, Space
+
+Dim3 = tuple[int, int, int]
+
+
+class Provenance(StrEnum):
+    """Where the content of a shared slot came from.
+
+    A slot is an OWN load if its writer loaded the element that has the writer's own number, and a HALO load if it
+    loaded any other. A thread's own number is its index in the whole grid, `block_idx.x * block_dim.x +
+    thread_idx.x`, since that is how the data is dealt out to the blocks. A buffer shorter than the output is not
+    dealt out: every block loads it from its beginning (the weights of a convolution), and there the thread's index
+    in its block, `thread_idx.x`, counts as its own number too.
+    """
+
+    OWN = "own load"
+    HALO = "halo load"
+    ZERO = "zero fill"
+    OTHER = "other store"  # a computed value, another constant, or a load from memory that has no name here
+    NEVER = "never written"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A device buffer: `count` elements of `dtype` from `address`."""
+
+    address: int
+    count: int
+    dtype: np.dtype
+
+    def index_of(self, address: int) -> int | None:
+        """The element at an address, or None outside the buffer."""
+        index = (address - self.address) // self.dtype.itemsize
+        return index if 0 <= index < self.count else None
+
+
+class Element(NamedTuple):
+    """One element of a named buffer."""
+
+    buffer: str
+    index: int
+
+
+class Thread(NamedTuple):
+    """A thread of the grid: the linear index of its block, and its own in the block."""
+
+    block: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One element of a shared array, as the first thread that read it found it (or as it was left, if none did).
+
+    `writers` are the threads that stored it, in order: the last one won. `readers` are all threads that ever read
+    it. `read_unwritten` says that a thread read it before any thread had written it.
+    """
+
+    provenance: Provenance
+    value: float | None
+    source: Element | None
+    writers: tuple[int, ...]
+    readers: tuple[int, ...]
+    read_unwritten: bool
+
+    @property
+    def writer(self) -> int | None:
+        """The thread whose store the slot holds."""
+        return self.writers[-1] if self.writers else None
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """An access by an instruction that works on this array, at a slot the array does not have."""
+
+    thread: int
+    slot: int
+    is_store: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SharedArray:
+    """One shared allocation of a block."""
+
+    name: str
+    dtype: np.dtype
+    slots: tuple[Slot, ...]
+    overruns: tuple[Overrun, ...]
+
+    def count(self, provenance: Provenance) -> int:
+        """How many slots have this provenance."""
+        return sum(slot.provenance is provenance for slot in self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """One block that ran. `active` are its threads that touched memory, `writing` those that stored an output."""
+
+    number: int
+    index: Dim3
+    first: int  # the own number of its first thread
+    threads: int
+    active: tuple[int, ...]
+    writing: tuple[int, ...]
+    shared: tuple[SharedArray, ...]
+
+    @property
+    def idle(self) -> tuple[int, ...]:
+        """The threads that stored no output: beyond the guard, or with nothing to do."""
+        return tuple(sorted(set(range(self.threads)) - set(self.writing)))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output element beside NumPy's. `writers` are all stores to it, in order; empty: never written."""
+
+    value: float
+    expected: float
+    ok: bool
+    writers: tuple[Thread, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A store to global memory that is not the output. `element` is None outside every known buffer."""
+
+    thread: Thread
+    element: Element | None
+    address: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchView:
+    """One launch of one case. `missing_blocks` are the blocks, by their x index, that the grid lacks: those to which
+    the outputs belong that no thread has written."""
+
+    case: str
+    kernel: str
+    grid: Dim3
+    block: Dim3
+    blocks: tuple[BlockView, ...]
+    missing_blocks: tuple[int, ...]
+    output: str
+    outputs: tuple[Output, ...]
+    inputs: Mapping[str, int]  # the element counts of the other buffers
+    strays: tuple[Stray, ...]
+
+    @property
+    def title(self) -> str:
+        launch = f"grid {_extent(self.grid)} × block {_extent(self.block)}"
+        return f"{launch}, {self.case}" if self.case else launch
+
+    def block_name(self, index: Dim3) -> str:
+        """block 1, or block (1, 0) in a grid of two dimensions."""
+        rank = _rank(self.grid)
+        return f"block {index[0] if rank == 1 else index[:rank]}"
+
+
+def launch_view(
+    trace: LaunchTrace,
+    buffers: Mapping[str, Buffer],
+    expected: ArrayLike,
+    got: ArrayLike,
+    shared_names: Sequence[str] = (),
+    output: str = "output",
+    case: str = "",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> LaunchView:
+    """Derive the view of a launch from its trace.
+
+    `buffers` are the device buffers by the names the learner knows; `output` is the one that `expected` and `got`
+    are about. `shared_names` names the shared allocations of the kernel in the order of its source. `case` says
+    what distinguishes this launch from others, as "input_size 28, conv_size 4".
+    """
+    accesses = trace.accesses
+    stores = accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] != Kind.LOAD)]
+    writers, strays = _global_stores(stores, buffers, output)
+    outputs = _outputs(np.ravel(got), np.ravel(expected), writers, rtol, atol)
+    shared = _shared_arrays(trace, buffers, shared_names, output)
+    return LaunchView(
+        case=case,
+        kernel=trace.kernel,
+        grid=trace.grid,
+        block=trace.block,
+        blocks=_blocks(trace, writers, shared),
+        missing_blocks=_missing_blocks(trace, outputs),
+        output=output,
+        outputs=outputs,
+        inputs={name: buffer.count for name, buffer in buffers.items() if name != output},
+        strays=strays,
+    )
+
+
+def describe(view: LaunchView) -> str:
+    """The view in words, a line for each thing that is to be seen."""
+    lines = [view.title]
+    lines += [f"{view.block_name(block.index)}: {_describe_block(block)}" for block in view.blocks[:_DESCRIBED]]
+    lines += [f"{len(view.blocks) - _DESCRIBED} more blocks ran"] if len(view.blocks) > _DESCRIBED else []
+    lines += [f"{view.block_name((x, 0, 0))} never ran" for x in view.missing_blocks[:_DESCRIBED]]
+    lines += [f"{len(view.strays)} stores went to {_stray_target(view.strays)}"] if view.strays else []
+    unwritten = sum(not output.writers for output in view.outputs)
+    right = sum(output.ok for output in view.outputs)
+    lines += [f"{right} of {len(view.outputs)} outputs right" + (f", {unwritten} never written" if unwritten else "")]
+    return "\n".join(lines)
+
+
+def thread_ranges(threads: Iterable[int]) -> str:
+    """Ascending thread numbers, shortened: 0–3, 7."""
+    ranges: list[list[int]] = []
+    for thread in threads:
+        if ranges and thread == ranges[-1][1] + 1:
+            ranges[-1][1] = thread
+        else:
+            ranges.append([thread, thread])
+    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in ranges)
+
+
+# Global memory
+
+
+def _global_stores(
+    stores: NDArray, buffers: Mapping[str, Buffer], output: str
+) -> tuple[dict[int, list[Thread]], tuple[Stray, ...]]:
+    """The writers of every output element, and the stores that went elsewhere."""
+    writers: dict[int, list[Thread]] = defaultdict(list)
+    strays = []
+    for store in stores:
+        thread = Thread(int(store["block"]), int(store["thread"]))
+        address = int(store["address"])
+        element = _element_at(address, buffers)
+        if element is not None and element.buffer == output:
+            writers[element.index].append(thread)
+        else:
+            dtype = buffers[element.buffer if element else output].dtype
+            strays.append(Stray(thread, element, address, _value(store["bits"], dtype)))
+    return writers, tuple(strays)
+
+
+def _element_at(address: int, buffers: Mapping[str, Buffer]) -> Element | None:
+    for name, buffer in buffers.items():
+        index = buffer.index_of(address)
+        if index is not None:
+            return Element(name, index)
+    return None
+
+
+def _outputs(
+    got: NDArray, expected: NDArray, writers: Mapping[int, list[Thread]], rtol: float, atol: float
+) -> tuple[Output, ...]:
+    pairs = zip_longest(got.tolist(), expected.tolist(), fillvalue=float("nan"))
+    return tuple(
+        Output(value, wanted, bool(np.isclose(value, wanted, rtol, atol)), tuple(writers.get(index, ())))
+        for index, (value, wanted) in enumerate(pairs)
+    )
+
+
+def _missing_blocks(trace: LaunchTrace, outputs: Sequence[Output]) -> tuple[int, ...]:
+    owners = {index // trace.block[0] for index, output in enumerate(outputs) if not output.writers}
+    return tuple(sorted(owner for owner in owners if owner >= trace.grid[0]))
+
+
+# Blocks
+
+
+def _blocks(
+    trace: LaunchTrace, writers: Mapping[int, list[Thread]], shared: Mapping[int, tuple[SharedArray, ...]]
+) -> tuple[BlockView, ...]:
+    active = _threads_by_block(trace.accesses)
+    writing: dict[int, set[int]] = defaultdict(set)
+    for threads in writers.values():
+        for block, thread in threads:
+            writing[block].add(thread)
+    return tuple(
+        BlockView(
+            number=number,
+            index=(x, y, z),
+            first=x * trace.block[0],
+            threads=threads,
+            active=active.get(number, ()),
+            writing=tuple(sorted(writing[number])),
+            shared=shared[number],
+        )
+        for number, threads in sorted(trace.threads_ran.items())
+        for x, y, z in [_coordinates(number, trace.grid)]
+    )
+
+
+def _threads_by_block(accesses: NDArray) -> dict[int, tuple[int, ...]]:
+    seen = np.unique(accesses[["block", "thread"]])
+    return {int(block): tuple(seen["thread"][seen["block"] == block].tolist()) for block in np.unique(seen["block"])}
+
+
+def _coordinates(number: int, extent: Dim3) -> Dim3:
+    x, y, _ = extent
+    return number % x, number // x % y, number // (x * y)
+
+
+# Shared memory
+
+
+def _shared_arrays(
+    trace: LaunchTrace, buffers: Mapping[str, Buffer], names: Sequence[str], output: str
+) -> dict[int, tuple[SharedArray, ...]]:
+    """The shared arrays of every block that ran, in the order of the kernel's source."""
+    rows = trace.accesses[trace.accesses["space"] == Space.SHARED]
+    regions = _source_order(trace.shared_variables)
+    origins = _Origins(trace.grid, trace.block, buffers, buffers[output].count)
+    intended = _intended_regions(rows, regions)
+    arrays: dict[int, list[SharedArray]] = {block: [] for block in trace.threads_ran}
+    for number, region in enumerate(regions):
+        inside = rows[_within(rows, region)]
+        element = _element_type(inside, buffers[output].dtype)
+        slots = _slots(_split(inside, element.itemsize), region, element, origins)
+        overruns = _overruns(rows[(intended == number) & ~_within(rows, region)], region, element.itemsize)
+        empty = [_UNTOUCHED] * (region.nbytes // element.itemsize)
+        name = _shared_name(region, names)
+        for block, of_block in arrays.items():
+            of_block.append(SharedArray(name, element, tuple(slots.get(block, empty)), tuple(overruns.get(block, ()))))
+    return {block: tuple(of_block) for block, of_block in arrays.items()}
+
+
+def _source_order(regions: Iterable[Region]) -> list[Region]:
+    return sorted(regions, key=lambda region: (_allocation_number(region) or 0, region.address))
+
+
+def _allocation_number(region: Region) -> int | None:
+    """The Nth shared allocation of a Mojo kernel is called `<kernel>_$__global_alloc_N_$__gpu_shared_mem`."""
+    match = re.search(r"__global_alloc_(\d+)_", region.name)
+    return int(match[1]) if match else None
+
+
+def _shared_name(region: Region, names: Sequence[str]) -> str:
+    number = _allocation_number(region)
+    return names[number] if number is not None and number < len(names) else region.name
+
+
+def _within(rows: NDArray, region: Region) -> NDArray[np.bool_]:
+    # The difference of unsigned numbers is huge for an address before the region.
+    return rows["address"] - np.uint64(region.address) < np.uint64(region.nbytes)
+
+
+def _intended_regions(rows: NDArray, regions: Sequence[Region]) -> NDArray[np.intp]:
+    """Which region each access was meant for: one instruction works on one array, so where its accesses fall into
+    several, the one with most of them is meant, and the others have overrun it."""
+    hits = np.stack([_within(rows, region) for region in regions], axis=1) if regions else np.zeros((len(rows), 1))
+    pcs, instruction = np.unique(rows["pc"], return_inverse=True)
+    votes = np.zeros((len(pcs), hits.shape[1]), np.int64)
+    np.add.at(votes, instruction, hits)
+    return votes.argmax(axis=1)[instruction]
+
+
+def _element_type(rows: NDArray, dtype: np.dtype) -> np.dtype:
+    """PTX moves untyped bits: a shared array is taken to hold what the output holds, unless its accesses are smaller."""
+    smallest = int(rows["nbytes"].min()) if len(rows) else dtype.itemsize
+    return dtype if smallest >= dtype.itemsize else np.dtype({1: "u1", 2: "f2", 4: "f4"}[smallest])
+
+
+def _split(rows: NDArray, itemsize: int) -> NDArray:
+    """One row an element, where an access covers several."""
+    counts = np.maximum(rows["nbytes"] // itemsize, 1)
+    if (counts == 1).all():
+        return rows
+    parts = np.repeat(rows, counts)
+    offset = np.concatenate([np.arange(count) * itemsize for count in counts]).astype(np.uint64)
+    parts["address"] += offset
+    parts["origin_address"] += np.where(parts["origin"] == Origin.LOADED, offset, np.uint64(0))
+    parts["bits"] >>= offset * np.uint64(8)
+    return parts
+
+
+_UNTOUCHED = Slot(Provenance.NEVER, None, None, (), (), False)
+
+
+def _slots(rows: NDArray, region: Region, dtype: np.dtype, origins: _Origins) -> dict[int, list[Slot]]:
+    """The slots of one shared array, for every block that touched it."""
+    count = region.nbytes // dtype.itemsize
+    index = ((rows["address"] - np.uint64(region.address)) // np.uint64(dtype.itemsize)).astype(np.int64)
+    key = rows["block"] * count + index
+    order = np.argsort(key, kind="stable")
+    slots: dict[int, list[Slot]] = {}
+    for group in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+        if len(group):
+            block, position = divmod(int(key[group[0]]), count)
+            slots.setdefault(block, [_UNTOUCHED] * count)[position] = _slot(rows[group], dtype, origins)
+    return slots
+
+
+def _slot(accesses: NDArray, dtype: np.dtype, origins: _Origins) -> Slot:
+    """One slot, from all accesses of its block to it in their order."""
+    is_load = accesses["kind"] == Kind.LOAD
+    readers = tuple(np.unique(accesses["thread"][is_load]).tolist())
+    found = accesses[: int(is_load.argmax())] if is_load.any() else accesses
+    # What was read before it was written shows the stores that came too late, and says that they did.
+    stores = found if len(found) else accesses[~is_load]
+    if not len(stores):
+        return Slot(Provenance.NEVER, None, None, (), readers, read_unwritten=bool(readers))
+    last = stores[-1]
+    value = _value(last["bits"], dtype)
+    provenance, source = origins.of(last, value)
+    return Slot(provenance, value, source, tuple(stores["thread"].tolist()), readers, read_unwritten=not len(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Tells where stored values came from."""
+
+    grid: Dim3
+    block: Dim3
+    buffers: Mapping[str, Buffer]
+    output_count: int
+
+    def of(self, store: np.void, value: float) -> tuple[Provenance, Element | None]:
+        if store["origin"] == Origin.CONSTANT:
+            return (Provenance.ZERO if value == 0 else Provenance.OTHER), None
+        loaded = store["origin"] == Origin.LOADED
+        source = _element_at(int(store["origin_address"]), self.buffers) if loaded else None
+        if source is None:
+            return Provenance.OTHER, None
+        is_own = source.index in self._own_numbers(store, self.buffers[source.buffer])
+        return (Provenance.OWN if is_own else Provenance.HALO), source
+
+    def _own_numbers(self, store: np.void, buffer: Buffer) -> set[int]:
+        """The elements of a buffer that are a thread's own: see Provenance."""
+        width = self.block[0]
+        in_block = int(store["thread"]) % width
+        in_grid = int(store["block"]) % self.grid[0] * width + in_block
+        return {in_grid, in_block} if buffer.count < self.output_count else {in_grid}
+
+
+def _overruns(rows: NDArray, region: Region, itemsize: int) -> dict[int, list[Overrun]]:
+    overruns: dict[int, list[Overrun]] = defaultdict(list)
+    for row in rows:
+        slot = (int(row["address"]) - region.address) // itemsize
+        overruns[int(row["block"])].append(Overrun(int(row["thread"]), slot, bool(row["kind"] != Kind.LOAD)))
+    return overruns
+
+
+def _value(bits: np.uint64, dtype: np.dtype) -> float:
+    return float(np.uint64(bits).astype(f"u{dtype.itemsize}").view(dtype))
+
+
+# Words
+
+_DESCRIBED = 8
+"""How many blocks are put into words."""
+
+
+def _extent(extent: Dim3) -> str:
+    """15, or (1, 2) where more than x counts."""
+    return str(extent[0]) if extent[1:] == (1, 1) else str(extent[: _rank(extent)])
+
+
+def _rank(extent: Dim3) -> int:
+    """How many dimensions count."""
+    return 3 if extent[2] > 1 else 2 if extent[1] > 1 else 1
+
+
+def _describe_block(block: BlockView) -> str:
+    parts = [f"{array.name} has {_describe_array(array)}" for array in block.shared]
+    idle = block.idle
+    parts += [f"{_plural(len(idle), 'thread')} wrote no output"] if idle else []
+    return "; ".join(parts) or "nothing to report"
+
+
+def _describe_array(array: SharedArray) -> str:
+    counts = [(array.count(provenance), provenance) for provenance in Provenance]
+    filled = [
+        f"{count} {provenance}" if provenance is Provenance.NEVER else _plural(count, provenance.value)
+        for count, provenance in counts
+        if count
+    ]
+    unwritten = sum(slot.read_unwritten for slot in array.slots)
+    filled += [f"{unwritten} read before being written"] if unwritten else []
+    filled += [f"{_plural(len(array.overruns), 'access')} outside it"] if array.overruns else []
+    return ", ".join(filled)
+
+
+def _stray_target(strays: Sequence[Stray]) -> str:
+    targets = Counter(stray.element.buffer if stray.element else "memory outside every buffer" for stray in strays)
+    return ", ".join(targets)
+
+
+def _plural(count: int, noun: str) -> str:
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
