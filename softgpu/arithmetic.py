@@ -408,7 +408,7 @@ _PERMUTE_MODES = {
 
 
 def permute_bytes(a: Array, b: Array, selector: Array, mode: str | None) -> Array:
-    """prmt: picks 4 of the 8 bytes of {b, a}. Without a mode, bit 3 of a choice asks for the byte's sign only."""
+    """prmt: picks 4 of the 8 bytes of {b, a}. Without a mode, bit 3 of a choice asks for the sign only."""
     pool = a.astype(np.uint64) | b.astype(np.uint64) << np.uint64(32)
     result = np.zeros(np.broadcast_shapes(pool.shape, selector.shape), np.uint32)
     for position in range(4):

@@ -1,6 +1,6 @@
 """What each instruction means: a table from the forms of an instruction to functions on arrays.
 
-An entry is a form and a function. The form is the instruction's syntax: an opcode, then its modifiers in order.
+An entry is a form and a function. The form is the instruction's syntax: an opcode, then its modifiers.
 
     word             this modifier
     a|b|c            one of these
@@ -8,9 +8,9 @@ An entry is a form and a function. The form is the instruction's syntax: an opco
     …?               or nothing
 
 The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S` is
-`source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q` takes one
-destination or two. The function takes the modifiers and returns the function that is executed, on one array an
-operand. Whatever matches no form is refused.
+`source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q` takes
+one destination or two. The function takes the modifiers and returns the function that is executed, on one array
+an operand. Whatever matches no form is refused.
 
 Semantics: PTX ISA chapter 9.7.
 """
@@ -272,13 +272,18 @@ class Decoder:
             raise self.unsupported(f"{register.type} registers")
         own = TYPES[register.type]
         storage = np.dtype(bool) if own.bits == 1 else np.dtype(f"u{own.bits // 8}")
+        if own.is_float and kind.name[0] in "us" or kind.is_float and own.name[0] in "us":
+            raise self._mismatch(register, kind)
         if own.bits == kind.bits:
             return self.program.slot(register, storage.str, kind.dtype.str), kind
         if own.bits < kind.bits or kind.bits == 1 or not widths_may_differ or kind.is_float:
-            name = register.name.partition("@")[0]
-            raise self.invalid(f"register {name} is {register.type}, but the instruction needs {kind.name}")
+            raise self._mismatch(register, kind)
         wide = TYPES[f"{'s' if kind.dtype.kind == 'i' else 'u'}{own.bits}"]
         return self.program.slot(register, storage.str, wide.dtype.str), wide
+
+    def _mismatch(self, register: Register, kind: Type) -> PTXSyntaxError:
+        name = register.name.partition("@")[0]
+        return self.invalid(f"register {name} is {register.type}, but the instruction needs {kind.name}")
 
     def _constant(self, immediate: Immediate, kind: Type) -> NDArray:
         value = immediate.value
@@ -293,7 +298,8 @@ class Decoder:
                 return np.array([immediate.bits], f"u{kind.bits // 8}").view(kind.dtype)
             return np.array([value], np.float64).astype(kind.dtype)
         bits = immediate.bits if isinstance(value, float) else value
-        if bits is None or (immediate.type and TYPE_BITS[immediate.type] != kind.bits):
+        fits = immediate.type is None or (kind.name[0] == "b" and TYPE_BITS[immediate.type] == kind.bits)
+        if bits is None or not fits:
             raise self.invalid(f"this float constant does not fit where {kind.name} is needed")
         return np.array([bits & (1 << kind.bits) - 1], f"u{kind.bits // 8}").view(kind.dtype)
 

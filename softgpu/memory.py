@@ -1,8 +1,8 @@
 """The memories of a GPU: a global address space made of allocations, and scratch memory per block or thread.
 
 An access is resolved in two steps. `locate` checks the addresses of all lanes and says where the words lie;
-the caller then gathers from or scatters to those words. A store in which several lanes hit the same word keeps
-the value of the last lane, so results are the same in every run.
+the caller then gathers from or scatters to those words. A store in which several lanes hit the same word
+keeps the value of the last lane, so results are the same in every run.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class SpecialRegister:
 
 @dataclass(frozen=True, slots=True)
 class Immediate:
-    """A constant: an int or a float. A float given by its bits (0f…, 0d…) has them, and a `type` of f32 or f64."""
+    """A constant: an int or a float. A float written as 0f… or 0d… has `bits`, and a `type` of f32 or f64."""
 
     value: int | float
     bits: int | None = None

@@ -2,7 +2,7 @@
 
 Every lane has a position: the basic block it executes next. The lanes at the earliest position run together,
 whatever warp they belong to, until they diverge, wait, or reach a position where others wait for them. The
-blocks are ordered so that loops are contiguous: therefore lanes that diverged meet again as early as possible.
+blocks are ordered so that loops are contiguous: so lanes that diverged meet again as early as possible.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class _Scheduler:
     # Running
 
     def _run_block(self, rank: int, lanes: Lanes) -> int | None:
-        """Execute a basic block. Returns the next position if all lanes share it, else sets it lane by lane."""
+        """Execute a basic block. Returns the next position if all lanes share it, else sets theirs."""
         block = self.blocks[rank]
         chunk, launch, hooks = self.chunk, self.launch, self.instruction_hooks
         self.recent.append(rank)

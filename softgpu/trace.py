@@ -111,10 +111,10 @@ class LaunchTrace:
 class Trace(Observer):
     """Records launches in `launches`. `blocks` limits it to some linear block indices.
 
-    The origin of a value follows the program's real dataflow. A load from global memory makes its destination
-    LOADED, from that address. An immediate makes it CONSTANT. `mov` and `selp` pass on the origin of the value
-    they copy, and so do shared and local memory, byte by byte: what is loaded there has the origin of what
-    was stored there. Every other result is COMPUTED.
+    The origin of a value follows the program's real dataflow. A load from global memory makes its
+    destination LOADED, from that address. An immediate makes it CONSTANT. `mov` and `selp` pass on the origin
+    of the value they copy, and so do shared and local memory, byte by byte: what is loaded there has the
+    origin of what was stored there. Every other result is COMPUTED.
     """
 
     def __init__(self, blocks: Collection[int] | None = None):

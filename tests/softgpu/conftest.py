@@ -1,0 +1,74 @@
+"""Running a few instructions of PTX on NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from softgpu import Module
+from softgpu.ptx import TYPE_BITS
+
+HEADER = ".version 8.1\n.target sm_80\n.address_size 64\n"
+
+
+def _kernel(body: str, parameters: Sequence[str] = ("u64 out",), name: str = "k", module: str = "") -> Module:
+    """A module with one kernel. A parameter is "type name"; registers of all types are declared."""
+    declared = ", ".join(f".param .{kind} {label}" for kind, label in map(str.split, parameters))
+    return Module(f"""{HEADER}{module}
+.visible .entry {name}({declared})
+{{
+.reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<32>; .reg .b64 %rd<32>; .reg .f32 %f<8>; .reg .f64 %fd<8>;
+{body}
+}}""")
+
+
+@pytest.fixture
+def kernel() -> Callable[..., Module]:
+    return _kernel
+
+
+@pytest.fixture
+def evaluate() -> Callable[..., np.ndarray]:
+    """evaluate("add.s32 %d, %a, %b;", "b32", ("b32", x), ("b32", y)): the result for each element of x and y.
+
+    Types are those of the registers; arrays hold their bits. `%p` may be used as a predicate.
+    """
+
+    def run(code: str, result: str, *operands: tuple[str, np.ndarray]) -> np.ndarray:
+        count = len(operands[0][1])
+        lines = [".reg .pred %p; .reg .pred %q;", f".reg .{result} %d;", "mov.u32 %r1, %tid.x;"]
+        for letter, (kind, _) in zip("abc", operands, strict=False):
+            size = TYPE_BITS[kind] // 8
+            lines += [
+                f".reg .{kind} %{letter};",
+                f"ld.param.u64 %rd1, [{letter}];",
+                f"mad.wide.u32 %rd1, %r1, {size}, %rd1;",
+                f"ld.global.{_memory_type(kind)} %{letter}, [%rd1];",
+            ]
+        lines += [
+            code,
+            "ld.param.u64 %rd1, [out];",
+            f"mad.wide.u32 %rd1, %r1, {TYPE_BITS[result] // 8}, %rd1;",
+            f"st.global.{_memory_type(result)} [%rd1], %d;",
+            "ret;",
+        ]
+        names = ["u64 out", *(f"u64 {letter}" for letter, _ in zip("abc", operands, strict=False))]
+        out = np.zeros(count, f"u{TYPE_BITS[result] // 8}")
+        buffers = [np.ascontiguousarray(values) for _, values in operands]
+        _kernel("\n".join(lines), names).launch("k", 1, count, [out, *buffers])
+        return out
+
+    return run
+
+
+def _memory_type(kind: str) -> str:
+    return f"b{TYPE_BITS[kind]}"
+
+
+@pytest.fixture
+def compiled() -> Callable[[str], Module]:
+    """A kernel that the Mojo compiler made, by the name of its file."""
+    return lambda name: Module((Path(__file__).parent / "ptx" / f"{name}.ptx").read_text())

@@ -1,0 +1,159 @@
+"""State spaces, vector accesses, and the faults that name who did what where."""
+
+import numpy as np
+import pytest
+
+from softgpu import Memory, MemoryFault
+
+
+def faulting(module, *args, grid=1, block=32, **options) -> MemoryFault:
+    with pytest.raises(MemoryFault) as caught:
+        module.launch("k", grid, block, list(args), **options)
+    return caught.value
+
+
+STORE = """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
+mad.lo.u32 %r4, %r2, %r3, %r1; mad.wide.u32 %rd1, %r4, 4, %rd1;
+st.global.u32 [%rd1], %r4; ret;"""
+
+
+def test_a_store_past_the_end_names_thread_block_and_distance(kernel):
+    out = np.zeros(20, np.uint32)
+    error = faulting(kernel(STORE), out, grid=3, block=8)
+    assert (error.access, error.space, error.size) == ("store", "global", 4)
+    assert error.block == (2, 0, 0) and error.thread == (4, 0, 0)
+    assert error.line == 10
+    assert "it is 1 byte after argument 0 (80 bytes at " in str(error)
+
+
+def test_neighbouring_buffers_are_far_enough_apart(kernel):
+    first, second = np.zeros(4, np.uint32), np.zeros(400, np.uint32)
+    error = faulting(kernel(STORE, ["u64 out", "u64 other"]), first, second)
+    assert "after argument 0" in str(error) and not second.any()
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("ld.global.u32 %r1, [%rd1+2];", "multiple of 4"),
+        ("ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1+8];", "multiple of 16"),
+        ("ld.global.u32 %r1, [%rd1+-4];", "4 bytes before argument 0"),
+        ("ld.global.u64 %rd2, [%rd1+40];", "reaches 4 bytes past the end of argument 0"),
+        ("ld.global.u32 %r1, [0];", "null"),
+        ("ld.shared.u32 %r1, [64];", "past the end of the 64 bytes of the block's shared memory"),
+        ("mov.u32 %r1, -4; ld.shared.u32 %r1, [%r1];", "past the end of the 64 bytes"),
+        ("ld.local.u32 %r1, [8];", "thread's local memory"),
+        ("ld.param.u64 %rd2, [out+8];", "kernel's parameters"),
+    ],
+)
+def test_what_is_wrong_with_an_access(kernel, code, message):
+    body = (
+        f".shared .align 16 .b8 tile[64]; .local .align 8 .b8 stack[8]; ld.param.u64 %rd1, [out]; {code} ret;"
+    )
+    error = faulting(kernel(body), np.zeros(11, np.uint32))
+    assert message in str(error) and error.access == "load" and error.thread == (0, 0, 0)
+
+
+def test_only_active_lanes_access_memory(kernel):
+    module = kernel(
+        """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 4; mad.wide.u32 %rd1, %r1, 4, %rd1;
+        @%p1 st.global.u32 [%rd1], %r1; ret;"""
+    )
+    out = np.full(4, 9, np.uint32)
+    module.launch("k", 1, 64, [out])
+    assert out.tolist() == [0, 1, 2, 3]
+
+
+def test_vectors_and_narrow_types(kernel):
+    module = kernel(
+        """ld.param.u64 %rd1, [a]; ld.param.u64 %rd2, [out];
+        ld.global.v4.u8 {%h1, %h2, %h3, %h4}, [%rd1]; ld.global.s8 %r1, [%rd1+3]; ld.global.u8 %r2, [%rd1+3];
+        ld.global.s16 %rd3, [%rd1+2]; cvt.u32.u16 %r3, %h1; st.global.v2.u32 [%rd2], {%r1, %r2};
+        st.global.u64 [%rd2+8], %rd3; st.global.u8 [%rd2+16], %r3; st.global.v2.b16 [%rd2+20], {%h4, %h2}; ret;""",
+        ["u64 out", "u64 a"],
+    )
+    a, out = np.array([0x11, 0x22, 0x33, 0xF4], np.uint8), np.zeros(24, np.uint8)
+    module.launch("k", 1, 1, [out, a])
+    assert out[:8].view("i4").tolist() == [-12, 0xF4]
+    assert out[8:16].view("i8")[0] == np.array([0xF433], np.uint16).view(np.int16)[0]
+    assert out[16:].tolist() == [0x11, 0, 0, 0, 0xF4, 0, 0x22, 0]
+
+
+def test_generic_addresses_reach_every_memory(kernel):
+    """Even lanes point to shared memory, odd ones to their own local memory, and all read through one ld."""
+    module = kernel(
+        """.shared .align 4 .u32 cell; .local .align 4 .u32 mine;
+        mov.u32 %r1, %tid.x; st.local.u32 [mine], %r1; setp.eq.u32 %p2, %r1, 0; @%p2 st.shared.u32 [cell], 77;
+        bar.sync 0; mov.u64 %rd1, cell; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, mine; cvta.local.u64 %rd2, %rd2;
+        and.b32 %r2, %r1, 1; setp.eq.u32 %p1, %r2, 0; selp.b64 %rd3, %rd1, %rd2, %p1; ld.u32 %r3, [%rd3];
+        isspacep.shared %p3, %rd3; selp.u32 %r4, 1000, 0, %p3; add.u32 %r3, %r3, %r4;
+        ld.param.u64 %rd4, [out]; mad.wide.u32 %rd4, %r1, 4, %rd4; st.u32 [%rd4], %r3; ret;"""
+    )
+    out = np.zeros(40, np.uint32)
+    module.launch("k", 1, 40, [out])
+    assert out.tolist() == [n if n % 2 else 1077 for n in range(40)]
+
+
+def test_fresh_shared_memory_is_nan(kernel):
+    body = """.shared .align 4 .f32 x; ld.shared.f32 %f1, [x]; ld.param.u64 %rd1, [out]; st.global.f32 [%rd1], %f1; ret;"""
+    out = np.zeros(1, np.float32)
+    kernel(body).launch("k", 1, 1, [out])
+    assert np.isnan(out[0])
+
+
+def test_dynamic_shared_memory_follows_static(kernel):
+    module = kernel(
+        """.shared .align 4 .b8 fixed[20]; mov.u32 %r1, dynamic; mov.u32 %r2, %tid.x; shl.b32 %r3, %r2, 2;
+        add.u32 %r1, %r1, %r3; st.shared.u32 [%r1], %r2; bar.sync 0; xor.b32 %r3, %r3, 4; mov.u32 %r4, dynamic;
+        add.u32 %r4, %r4, %r3; ld.shared.u32 %r5, [%r4]; ld.param.u64 %rd1, [out]; mad.wide.u32 %rd1, %r2, 4, %rd1;
+        st.global.u32 [%rd1], %r5; ret;""",
+        module=".extern .shared .align 16 .b8 dynamic[];",
+    )
+    out = np.zeros(16, np.uint32)
+    module.launch("k", 1, 16, [out], shared_bytes=64)
+    assert out.tolist() == [n ^ 1 for n in range(16)]
+    assert faulting(module, out, block=16, shared_bytes=60).thread == (15, 0, 0)
+
+
+def test_module_variables_keep_their_values_between_launches(kernel):
+    module = kernel(
+        """ld.global.u32 %r1, [counter]; add.u32 %r1, %r1, 1; st.global.u32 [counter], %r1;
+        ld.const.f32 %f1, [table+4]; ld.param.u64 %rd1, [out]; st.global.u32 [%rd1], %r1; st.global.f32 [%rd1+4], %f1;
+        ret;""",
+        module=".global .align 4 .u32 counter = 5;\n.const .align 4 .f32 table[3] = {0f3F800000, 2.5};",
+    )
+    out = np.zeros(2, np.uint32)
+    module.launch("k", 1, 1, [out])
+    module.launch("k", 1, 1, [out])
+    assert out[0] == 7 and out.view("f4")[1] == 2.5
+
+
+def test_a_stored_collision_is_the_same_every_time(kernel):
+    module = kernel("ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; st.global.u32 [%rd1], %r1; ret;")
+    out = np.zeros(1, np.uint32)
+    results = set()
+    for _ in range(3):
+        module.launch("k", 4, 96, [out])
+        results.add(int(out[0]))
+    assert len(results) == 1 and results.pop() < 96
+
+
+def test_host_memory_can_be_used_at_its_own_address(kernel):
+    memory, out = Memory(), np.zeros(32, np.uint32)
+    memory.adopt(out.ctypes.data, out.nbytes, "output")
+    module = kernel(STORE)
+    address = np.uint64(out.ctypes.data).tobytes()
+    module.launch_raw("k", 1, 32, [address], memory)
+    assert out.tolist() == list(range(32))
+    memory.free(out.ctypes.data)
+    with pytest.raises(MemoryFault, match="inside output .*, which was freed"):
+        module.launch_raw("k", 1, 32, [address], memory)
+
+
+def test_allocations_may_not_overlap():
+    memory = Memory()
+    first = memory.allocate(100, "first")
+    with pytest.raises(ValueError, match="overlaps first"):
+        memory._insert(type(first)(first.base + 50, np.zeros(10, np.uint8), "second"))
+    with pytest.raises(KeyError):
+        memory.free(first.base + 4)
