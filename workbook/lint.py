@@ -1,0 +1,788 @@
+"""Answers the mistakes in a launch that can be read off its text, in milliseconds, before anything is compiled.
+
+It must never refuse a launch that would be right: where a rule cannot be sure it says nothing, and the compiler or the
+check answers. A rule is one function; it yields findings. What a rule knows of the op and of the kernel it reads from
+their texts.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from workbook.mojo_source import (
+    BUILTINS,
+    CLOSER,
+    KEYWORDS,
+    Argument,
+    Call,
+    Declaration,
+    Definition,
+    Function,
+    Statement,
+    Token,
+    Value,
+    closing,
+    constant,
+    definitions,
+    expand,
+    find_calls,
+    inner_definitions,
+    names_in_scope,
+    read_arguments,
+    read_function,
+    statements,
+    text_of,
+    tokenize,
+    with_depth,
+    words,
+)
+
+LAUNCH = "enqueue_function"
+LAUNCH_KEYWORDS = words(
+    """grid_dim block_dim cluster_dim shared_mem_bytes attributes constant_memory func_attribute location func f
+    host_arg host_arg2 host_arg3 host_arg4 host_arg5"""
+)
+MAX_THREADS_PER_BLOCK = 1024
+
+# Other words for the two sizes of a launch, as other GPU languages have them.
+SYNONYMS = {
+    "grid_dim": words("grid grid_size griddim blocks num_blocks blocks_per_grid"),
+    "block_dim": words("block block_size blockdim threads num_threads threads_per_block"),
+}
+
+OLD_STATEMENTS = {"fn": "def", "alias": "comptime", "let": "var"}
+OLD_CONVENTIONS = {"owned": "var", "inout": "mut", "borrowed": "imm", "read": "imm"}
+OLD_METHODS = frozenset(
+    f"{action}_function_{flavour}"
+    for action in ("enqueue", "compile")
+    for flavour in ("checked", "unchecked", "experimental")
+)
+METHODS_THAT_LAUNCH_NOTHING = words(
+    "synchronize enqueue_memset enqueue_copy enqueue_create_buffer enqueue_create_host_buffer name api id"
+)
+EXISTING_METHODS = METHODS_THAT_LAUNCH_NOTHING | {LAUNCH, "enqueue_cpu_function"}
+ONLY_ON_A_GPU = words("thread_idx block_idx global_idx block_dim grid_dim lane_id warp_id barrier")
+
+
+@dataclass(frozen=True)
+class Finding:
+    rule: str
+    message: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function of a kernel's module, with the compile-time parameters that it is given, None where it has none."""
+
+    function: Function
+    given: tuple[Argument, ...] | None
+
+
+@dataclass(frozen=True)
+class Launch:
+    call: Call
+    kernel: Kernel | None
+
+
+class Region:
+    """The learner's text, and what it may refer to."""
+
+    def __init__(self, text: str, op_text: str, modules: Mapping[str, str]) -> None:
+        self.op_text = op_text
+        self.modules = modules
+        self.tokens = tokenize(text)
+        self.code = [token for token in self.tokens if token.kind not in ("comment", "newline")]
+        self.statements = statements(self.tokens)
+
+    @cached_property
+    def op_names(self) -> dict[str, Definition]:
+        return names_in_scope(self.op_text)
+
+    @cached_property
+    def own_names(self) -> dict[str, Definition]:
+        """The names that the region itself defines; only a comptime or an import that stands once keeps its value."""
+        found: dict[str, Definition] = {}
+        for statement in self.statements:
+            for name, definition in (definitions(statement) | inner_definitions(statement)).items():
+                keeps_value = definition.kind in ("comptime", "import") and name not in found
+                found[name] = definition if keeps_value else Definition("var")
+        return found
+
+    @cached_property
+    def names(self) -> dict[str, Definition]:
+        return self.op_names | self.own_names
+
+    @cached_property
+    def context(self) -> str | None:
+        """The op's DeviceContext, where it has one."""
+        return next(
+            (
+                name
+                for name, definition in self.names.items()
+                if definition.kind == "argument" and text_of(definition.value) == "DeviceContext"
+            ),
+            None,
+        )
+
+    @cached_property
+    def kernels(self) -> dict[str, Kernel]:
+        """The names in the region that stand for a function of a kernel's module."""
+        found = {token.text: self.kernel([token]) for token in self.code if token.kind == "name"}
+        return {name: kernel for name, kernel in found.items() if kernel}
+
+    @cached_property
+    def launches(self) -> list[Launch]:
+        return [Launch(call, self._launched(call)) for call in find_calls(self.code, LAUNCH)]
+
+    def _launched(self, call: Call) -> Kernel | None:
+        for argument in call.parameters or ():
+            if argument.keyword is None or argument.keyword.text == "func":
+                return self.kernel(argument.value)
+        return None
+
+    def kernel(self, expression: tuple[Token, ...] | list[Token], depth: int = 8) -> Kernel | None:
+        """The kernel that `name` or `name[…]` stands for, also through a comptime name."""
+        definition = self.names.get(expression[0].text) if expression and depth else None
+        if definition is None:
+            return None
+        given = None
+        if len(expression) > 1:
+            if expression[1].text != "[" or closing(expression, 1) != len(expression) - 1:
+                return None
+            given = read_arguments(expression[2:-1])
+
+        if definition.kind == "comptime":
+            inner = self.kernel(definition.value, depth - 1)
+            if inner is None or (inner.given is not None and given is not None):
+                return None
+            return Kernel(inner.function, inner.given if given is None else given)
+        function = None
+        if definition.kind == "import" and definition.module in self.modules:
+            function = read_function(self.modules[definition.module], definition.value[0].text)
+        elif definition.kind == "def":
+            function = read_function(self.op_text, expression[0].text)
+        return Kernel(function, given) if function else None
+
+    def value(self, expression: tuple[Token, ...]) -> Value | None:
+        return constant(expression, self.names, self.modules)
+
+    def expand(self, expression: tuple[Token, ...]) -> str | None:
+        return expand(expression, self.names)
+
+    def meaning(self, name: str) -> str | None:
+        """What the op's name stands for; None where there is none, or the region gives it another meaning."""
+        if name not in self.op_names or name in self.own_names:
+            return None
+        return expand([Token("name", name, 0, 0, 0)], self.op_names)
+
+
+def is_attempted(region: str) -> bool:
+    """False where there are only blank lines, comments, `pass` and docstrings."""
+    return any(
+        token.kind not in ("comment", "newline", "string") and token.text not in ("pass", "...", ";")
+        for token in tokenize(region)
+    )
+
+
+def lint(region: str, op_text: str, kernel_texts: Mapping[str, str]) -> list[Finding]:
+    """What is certainly wrong with the learner's region of an op, in the order of the text.
+
+    `kernel_texts`: the name of each kernel module, as the op imports it, and its source.
+    """
+    if not is_attempted(region):
+        return []
+    learner = Region(region, op_text, kernel_texts)
+    broken = [finding for rule in SYNTAX_RULES for finding in rule(learner)]
+    if broken:
+        # What follows a slip of syntax cannot be read with certainty.
+        return [min(broken, key=_position)]
+
+    findings = [finding for rule in REGION_RULES for finding in rule(learner)]
+    for launch in learner.launches:
+        findings += [finding for rule in CALL_RULES for finding in rule(launch, learner)]
+    if len(learner.launches) == 1:
+        # Of several launches one may stand in a branch that is never taken: only what is wrong anywhere counts there.
+        findings += [finding for rule in KERNEL_RULES for finding in rule(learner.launches[0], learner)]
+    if not findings:
+        findings += nothing_launched(learner)
+    return sorted(findings, key=_position)
+
+
+def _position(finding: Finding) -> tuple[int, int]:
+    return finding.line, finding.column
+
+
+def _finding(rule: str, at: Token, message: str, **values: object) -> Finding:
+    return Finding(rule, message.format(**values), at.line, at.column)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# Syntax: the first finding is the only one reported
+
+
+def unclosed_string(region: Region) -> Iterator[Finding]:
+    for token in region.code:
+        if token.kind == "unterminated":
+            message = "The string that begins here is never closed: end it with the quote that it begins with."
+            yield _finding("unclosed-string", token, message)
+
+
+def unbalanced_bracket(region: Region) -> Iterator[Finding]:
+    still_open: list[Token] = []
+    for token in region.code:
+        if token.kind == "open":
+            still_open.append(token)
+        elif token.kind == "close":
+            if not still_open:
+                message = "This `{bracket}` closes nothing: no bracket is open here."
+                yield _finding("unopened-bracket", token, message, bracket=token.text)
+                return
+            opener = still_open.pop()
+            if CLOSER[opener.text] != token.text:
+                message = (
+                    "This `{bracket}` meets the `{opener}` of line {line}, column {column}: "
+                    "close that with `{closer}` first."
+                )
+                yield _finding(
+                    "mismatched-bracket",
+                    token,
+                    message,
+                    bracket=token.text,
+                    opener=opener.text,
+                    line=opener.line,
+                    column=opener.column,
+                    closer=CLOSER[opener.text],
+                )
+                return
+    if still_open:
+        opener = still_open[-1]
+        message = "The `{opener}` that opens here is never closed: a `{closer}` is missing."
+        yield _finding("unclosed-bracket", opener, message, opener=opener.text, closer=CLOSER[opener.text])
+
+
+def old_statement(region: Region) -> Iterator[Finding]:
+    message = "`{old}` belongs to an older Mojo and has been removed: write `{new}`."
+    for statement in region.statements:
+        first, second = statement.tokens[0], statement.tokens[1:2]
+        if first.text in OLD_STATEMENTS and second and second[0].kind == "name":
+            yield _finding("old-mojo", first, message, old=first.text, new=OLD_STATEMENTS[first.text])
+        if first.text == "def":
+            for token, after in pairwise(statement.tokens):
+                if token.text in OLD_CONVENTIONS and after.kind == "name" and after.text not in KEYWORDS:
+                    yield _finding("old-mojo", token, message, old=token.text, new=OLD_CONVENTIONS[token.text])
+    for statement, following in pairwise(region.statements):
+        if text_of(statement.tokens) == "@ parameter" and following.tokens[0].text in ("if", "for"):
+            old, new = f"@parameter {following.tokens[0].text}", f"comptime {following.tokens[0].text}"
+            yield _finding("old-mojo", statement.tokens[0], message, old=old, new=new)
+
+
+def keyword_without_equals(region: Region) -> Iterator[Finding]:
+    message = "A keyword argument is written with one `=`: write `{keyword}=…`, not `{keyword}{sign}…`."
+    for launch in region.launches:
+        for argument in launch.call.positional:
+            name = argument.value[0]
+            sign = text_of(argument.value[1:2])
+            if sign in (":", "==") and name.text in LAUNCH_KEYWORDS - region.names.keys():
+                yield _finding("keyword-without-equals", name, message, keyword=name.text, sign=sign)
+
+
+def missing_comma(region: Region) -> Iterator[Finding]:
+    message = "A comma is missing between `{before}` and `{after}`."
+    for launch in region.launches:
+        for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
+            if any(token.text in ("def", "lambda") for token in argument.value):
+                continue
+            for before, after in pairwise(argument.value):
+                ends_a_value = before.kind in ("name", "number") or before.text in (")", "]")
+                if ends_a_value and after.kind in ("name", "number") and not {before.text, after.text} & KEYWORDS:
+                    yield _finding("missing-comma", after, message, before=before.text, after=after.text)
+
+
+# The region as a whole
+
+
+def unknown_name(region: Region) -> Iterator[Finding]:
+    if "*" in region.names:  # `from module import *` brings names that cannot be seen here
+        return
+    message = "`{name}` does not exist here; did you mean `{suggestion}`?"
+    reported = set()
+    for token in _references(region):
+        name = token.text
+        if name in region.names or name in BUILTINS or name in reported:
+            continue
+        suggestion = _near(name, region)
+        if suggestion:
+            reported.add(name)
+            yield _finding("unknown-name", token, message, name=name, suggestion=suggestion)
+
+
+def _references(region: Region) -> Iterator[Token]:
+    """The names that the region uses, without attributes, keywords of arguments, and imports."""
+    for statement in region.statements:
+        if statement.tokens[0].text in ("from", "import", "@"):
+            continue
+        before = ""
+        for (token, depth), after in zip(with_depth(statement.tokens), (*statement.tokens[1:], None), strict=True):
+            is_keyword_argument = depth > 0 and after is not None and after.text in ("=", ":")
+            is_plain = token.text not in KEYWORDS and not token.text.startswith(("_", "`"))
+            if token.kind == "name" and is_plain and before != "." and not is_keyword_argument:
+                yield token
+            before = token.text
+
+
+def _near(name: str, region: Region) -> str | None:
+    for candidate in region.names:
+        if candidate.lower() == name.lower():
+            return candidate
+    close = difflib.get_close_matches(name, region.names, n=1, cutoff=0.8)
+    if close:
+        return close[0]
+    # `gpu_ctx` for `ctx`
+    return region.context if region.context and name.endswith("_" + region.context) else None
+
+
+def unknown_method(region: Region) -> Iterator[Finding]:
+    for context, dot, method in zip(region.code, region.code[1:], region.code[2:], strict=False):
+        if context.text != region.context or context.text in region.own_names or dot.text != ".":
+            continue
+        if method.text == "get_device_context":
+            message = "`{context}` is the DeviceContext already: use it without `.get_device_context()`."
+            yield _finding("old-mojo", method, message, context=context.text)
+        elif method.text in OLD_METHODS:
+            message = "`{old}` belongs to an older Mojo and has been removed: write `{new}`."
+            yield _finding("old-mojo", method, message, old=method.text, new=method.text.rsplit("_", 1)[0])
+        elif method.text not in EXISTING_METHODS and difflib.get_close_matches(method.text, [LAUNCH], cutoff=0.8):
+            message = "`{context}` has no method `{method}`; did you mean `{suggestion}`?"
+            values = {"context": context.text, "method": method.text, "suggestion": LAUNCH}
+            yield _finding("unknown-method", method, message, **values)
+
+
+def missing_var(region: Region) -> Iterator[Finding]:
+    declared = region.op_names.keys() | {
+        name
+        for statement in region.statements
+        for name, definition in (definitions(statement) | inner_definitions(statement)).items()
+        if definition.kind != "assignment"
+    }
+    if "struct" in {statement.keyword for statement in region.statements}:
+        return
+    message = "Mojo wants a new name declared: write `var {name} = …`."
+    for statement in region.statements:
+        for name, definition in definitions(statement).items():
+            if definition.kind == "assignment" and name not in declared:
+                declared.add(name)
+                yield _finding("missing-var", statement.tokens[0], message, name=name)
+
+
+def missing_context(region: Region) -> Iterator[Finding]:
+    message = "`enqueue_function` is a method of the DeviceContext: write `{context}.enqueue_function`."
+    for launch in region.launches:
+        if launch.call.receiver is None and region.context and LAUNCH not in region.names:
+            yield _finding("missing-context", launch.call.name, message, context=region.context)
+
+
+def kernel_called_directly(region: Region) -> Iterator[Finding]:
+    message = (
+        "`{name}(…)` calls the kernel as a Python function is called, on the CPU. "
+        "A kernel runs on the GPU only through `enqueue_function[{name}…](…)`."
+    )
+    in_launches = {
+        token
+        for launch in region.launches
+        for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ()))
+        for token in argument.value
+    }
+    for name, kernel in region.kernels.items():
+        if not any(token.text in ONLY_ON_A_GPU for token in kernel.function.body):
+            continue
+        for statement in region.statements:
+            if _is_host_code(statement):
+                for call in find_calls(statement.tokens, name):
+                    if call.arguments is not None and call.receiver is None and call.name not in in_launches:
+                        yield _finding("kernel-called-directly", call.name, message, name=name)
+
+
+def _is_host_code(statement: Statement) -> bool:
+    """Not part of a nested function: that may itself be what is launched."""
+    return not statement.in_def and statement.keyword not in ("def", "@")
+
+
+def nothing_launched(region: Region) -> Iterator[Finding]:
+    """Code that cannot launch anything, since it does nothing with the DeviceContext that could."""
+    if region.context is None or not region.statements:
+        return
+    for index, token in enumerate(region.code):
+        following = [after.text for after in region.code[index + 1 : index + 3]]
+        if token.text == region.context:
+            if following[:1] != ["."] or following[-1] not in METHODS_THAT_LAUNCH_NOTHING:
+                return
+        elif token.text in (LAUNCH, "DeviceContext") or _may_hold_context(region.names.get(token.text), region.context):
+            return
+    message = "Nothing is launched here: a launch is a call of `{context}.enqueue_function[…](…)`."
+    yield _finding("no-launch", region.statements[0].tokens[0], message, context=region.context)
+
+
+def _may_hold_context(definition: Definition | None, context: str) -> bool:
+    if definition is None:
+        return False
+    return definition.kind == "def" or context in {token.text for token in definition.value}
+
+
+# The call of enqueue_function
+
+
+def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
+    if launch.call.parameters or not launch.call.positional:
+        return
+    first = launch.call.positional[0].value[0]
+    definition = region.names.get(first.text)
+    if first.text in region.kernels:
+        message = "The kernel goes into square brackets before the parentheses: `enqueue_function[{kernel}…](…)`."
+        yield _finding("kernel-not-in-brackets", first, message, kernel=first.text)
+    elif definition and definition.value and definition.value[0].text in ("TileTensor", "OutputTensor", "InputTensor"):
+        message = (
+            "This launch does not say which kernel to run: name it in square brackets, `enqueue_function[kernel…](…)`."
+        )
+        yield _finding("kernel-not-in-brackets", launch.call.name, message)
+
+
+def kernel_twice(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = "The kernel is named once now; `enqueue_function[kernel, kernel]` was the form of an older Mojo."
+    kernels = [argument for argument in launch.call.parameters or () if argument.keyword is None]
+    if launch.kernel and len(kernels) > 1 and region.kernel(kernels[1].value):
+        yield _finding("kernel-twice", kernels[1].first, message)
+
+
+def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = (
+        "`{kernel}` is called inside the square brackets: they only name it. "
+        "Its arguments go into the parentheses of `enqueue_function`."
+    )
+    for argument in launch.call.parameters or ():
+        name = argument.value[0]
+        if name.text in region.kernels and find_calls(argument.value, name.text)[0].arguments is not None:
+            yield _finding("kernel-called-in-brackets", name, message, kernel=name.text)
+
+
+def launch_not_called(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = "The launch has no parentheses: the kernel's arguments, `grid_dim` and `block_dim` go into them."
+    if launch.call.arguments is None:
+        yield _finding("launch-not-called", launch.call.name, message)
+
+
+def missing_size(launch: Launch, region: Region) -> Iterator[Finding]:
+    messages = {
+        "grid_dim": "`grid_dim` is missing: say by keyword how many blocks the launch has, `grid_dim=…`.",
+        "block_dim": "`block_dim` is missing: say by keyword how many threads each block has, `block_dim=…`.",
+    }
+    call = launch.call
+    if call.arguments is None or any(argument.unpacks for argument in call.arguments):
+        return
+    # A closure or a compiled function is launched without square brackets, and then the sizes may be positional.
+    by_keyword_only = launch.kernel is not None or any(
+        argument.value[0].text in region.kernels for argument in call.positional[:1]
+    )
+    meant = {_meant_keyword(keyword, launch) for keyword in call.keywords if keyword not in LAUNCH_KEYWORDS}
+    if by_keyword_only:
+        for size, message in messages.items():
+            if size not in call.keywords and size not in meant:
+                yield _finding(f"missing-{size.replace('_', '-')}", call.name, message)
+
+
+def unknown_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
+    kernel_arguments = [argument.name for argument in launch.kernel.function.arguments] if launch.kernel else []
+    for keyword, argument in launch.call.keywords.items():
+        if keyword in LAUNCH_KEYWORDS:
+            continue
+        suggestion = _meant_keyword(keyword, launch)
+        if keyword in kernel_arguments:
+            message = "The kernel's arguments are passed by position: write `{value}` without `{keyword}=`."
+            values = {"keyword": keyword, "value": text_of(argument.value)}
+            yield _finding("kernel-argument-by-keyword", argument.first, message, **values)
+        elif suggestion:
+            message = "`enqueue_function` has no argument `{keyword}`; did you mean `{suggestion}`?"
+            yield _finding("unknown-keyword", argument.first, message, keyword=keyword, suggestion=suggestion)
+        else:
+            message = "`enqueue_function` has no argument `{keyword}`; the sizes are `grid_dim` and `block_dim`."
+            yield _finding("unknown-keyword", argument.first, message, keyword=keyword)
+
+
+def _meant_keyword(keyword: str, launch: Launch) -> str | None:
+    for meant, synonyms in SYNONYMS.items():
+        if keyword.lower() in synonyms:
+            return meant
+    offered = sorted(LAUNCH_KEYWORDS - launch.call.keywords.keys())
+    return next(iter(difflib.get_close_matches(keyword, offered, n=1, cutoff=0.7)), None)
+
+
+def repeated_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = "`{keyword}` is given twice: remove one of the two."
+    seen = set()
+    for argument in launch.call.arguments or ():
+        if argument.keyword:
+            if argument.keyword.text in seen:
+                yield _finding("repeated-keyword", argument.keyword, message, keyword=argument.keyword.text)
+            seen.add(argument.keyword.text)
+
+
+def positional_after_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = "The kernel's arguments come first: move `{value}` before `{keyword}=…`."
+    for before, argument in pairwise(launch.call.arguments or ()):
+        if before.keyword and argument.keyword is None and not argument.unpacks:
+            values = {"value": text_of(argument.value), "keyword": before.keyword.text}
+            yield _finding("positional-after-keyword", argument.first, message, **values)
+            return
+
+
+# The kernel's arguments
+
+
+def number_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
+    wanted = _countable_arguments(launch)
+    if not wanted or launch.kernel is None:
+        return
+    passed = launch.call.positional
+    sizes_are_missing = not {"grid_dim", "block_dim"} <= launch.call.keywords.keys()
+    by_keyword = launch.call.keywords.keys() & {argument.name for argument in wanted}
+    if len(passed) == len(wanted) or by_keyword or (len(passed) > len(wanted) and sizes_are_missing):
+        return
+    values: dict[str, object] = {
+        "kernel": launch.kernel.function.name,
+        "count": len(wanted),
+        "names": _listed([argument.name for argument in wanted]),
+        "passed": len(passed),
+    }
+    owners = [_owner(argument, wanted, region) for argument in passed]
+    if len(passed) > len(wanted):
+        message = "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}."
+        yield _finding("too-many-arguments", passed[len(wanted)].first, message, **values)
+    elif None in owners or len(set(owners)) < len(owners):
+        message = "`{kernel}` takes {count} arguments ({names}); this launch passes only {passed}."
+        yield _finding("too-few-arguments", launch.call.name, message, **values)
+    else:
+        message = "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}: missing is {missing}."
+        values["missing"] = _listed([argument.name for argument in wanted if argument not in owners])
+        yield _finding("too-few-arguments", launch.call.name, message, **values)
+
+
+def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
+    wanted = _countable_arguments(launch)
+    if not wanted or launch.kernel is None or len(wanted) != len(launch.call.positional):
+        return
+    message = (
+        "Argument {number} of `{kernel}` is `{wanted}`, but `{given}` stands there. It takes, in this order: {names}."
+    )
+    for number, (declaration, given) in enumerate(zip(wanted, launch.call.positional, strict=True), start=1):
+        owner = _owner(given, wanted, region)
+        if owner and owner != declaration and _cannot_stand_for(owner, declaration, launch.kernel.function, region):
+            yield _finding(
+                "argument-order",
+                given.first,
+                message,
+                number=number,
+                kernel=launch.kernel.function.name,
+                wanted=declaration.name,
+                given=given.name,
+                names=_listed([argument.name for argument in wanted]),
+            )
+            return
+
+
+def _countable_arguments(launch: Launch) -> tuple[Declaration, ...]:
+    """The kernel's arguments, where each stands for exactly one value of the launch; else none."""
+    arguments = launch.kernel.function.arguments if launch.kernel else ()
+    if any(argument.has_default or argument.is_variadic for argument in arguments):
+        return ()
+    if launch.call.arguments is None or any(argument.unpacks for argument in launch.call.arguments):
+        return ()
+    return arguments
+
+
+def _owner(given: Argument, wanted: tuple[Declaration, ...], region: Region) -> Declaration | None:
+    """The kernel's argument that a bare name of the op is meant for: `x_tensor` or `x` for the argument `x`."""
+    if given.name not in region.op_names or given.name in region.own_names:
+        return None
+    return next((argument for argument in wanted if given.name in (argument.name, argument.name + "_tensor")), None)
+
+
+def _cannot_stand_for(given: Declaration, wanted: Declaration, kernel: Function, region: Region) -> bool:
+    """Only one of the two is written, or their types differ. Two inputs of one type might be exchanged rightly."""
+    if _is_written(given, kernel) != _is_written(wanted, kernel):
+        return True
+    compile_time = {parameter.name for parameter in kernel.parameters}
+    types = []
+    for declaration in (given, wanted):
+        words = [region.meaning(token.text) if token.text in compile_time else token.text for token in declaration.type]
+        if None in words:
+            return False
+        types.append(words)
+    return types[0] != types[1]
+
+
+def _is_written(argument: Declaration, kernel: Function) -> bool:
+    for index, token in enumerate(kernel.body[:-1]):
+        if token.text == argument.name:
+            after = index + 1
+            if kernel.body[after].text == "[":
+                after = (closing(kernel.body, after) or after) + 1
+            following = [word.text for word in kernel.body[after : after + 2]]
+            if following[:1] and following[0].endswith("=") and following[0] not in ("==", "!=", "<=", ">="):
+                return True
+            if following[:1] == ["."] and following[-1].startswith("store"):
+                return True
+    return False
+
+
+# The kernel's compile-time parameters
+
+
+def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
+    if launch.kernel is None or not _countable_parameters(launch.kernel):
+        return
+    function, given = launch.kernel.function, launch.kernel.given or ()
+    keywords = {argument.keyword.text for argument in given if argument.keyword}
+    positional = [argument for argument in given if argument.keyword is None]
+    by_position = [parameter for parameter in function.parameters if parameter.passing in ("pos", "pos_or_kw")]
+    values = {
+        "kernel": function.name,
+        "count": len(function.parameters),
+        "names": _listed([parameter.name for parameter in function.parameters]),
+    }
+    if len(positional) > len(by_position):
+        message = "`{kernel}` has {count} compile-time parameters ({names}); `{extra}` is one too many."
+        extra = positional[len(by_position)]
+        yield _finding("too-many-parameters", extra.first, message, extra=text_of(extra.value), **values)
+        return
+
+    # A parameter left out in the middle shifts all that follow, so names say better than positions what is missing.
+    names = [argument.name for argument in positional]
+    known = {parameter.name for parameter in by_position}
+    if not set(names) <= known or len(set(names)) < len(names):
+        names = [parameter.name for parameter in by_position[: len(positional)]]
+    missing = [
+        parameter.name
+        for parameter in function.parameters
+        if parameter.name not in keywords | set(names) and not parameter.has_default and parameter.passing != "inferred"
+    ]
+    if missing and not given:
+        message = "`{kernel}` needs its compile-time parameters in square brackets: `{kernel}[…]` with {names}."
+        yield _finding("missing-parameters", launch.call.name, message, **values)
+    elif missing and len(positional) + len(keywords) < len(function.parameters):
+        message = "`{kernel}` needs the compile-time parameters {names}; missing is {missing}."
+        yield _finding("missing-parameters", given[0].first, message, missing=_listed(missing), **values)
+
+
+def unknown_parameter(launch: Launch, region: Region) -> Iterator[Finding]:
+    if launch.kernel is None or not _countable_parameters(launch.kernel):
+        return
+    message = "`{kernel}` has no compile-time parameter `{keyword}`; it has {names}."
+    known = [parameter.name for parameter in launch.kernel.function.parameters]
+    for argument in launch.kernel.given or ():
+        if argument.keyword and argument.keyword.text not in known:
+            values = {"kernel": launch.kernel.function.name, "keyword": argument.keyword.text, "names": _listed(known)}
+            yield _finding("unknown-parameter", argument.keyword, message, **values)
+
+
+def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
+    if launch.kernel is None or not _countable_parameters(launch.kernel):
+        return
+    if list(order_of_arguments(launch, region)):
+        return  # layouts that follow exchanged arguments are the same mistake
+    message = (
+        "`{given}` stands where `{kernel}` takes `{wanted}`. Its compile-time parameters are, in this order: {names}."
+    )
+    parameters = launch.kernel.function.parameters
+    if len(launch.kernel.given or ()) != sum(parameter.passing != "inferred" for parameter in parameters):
+        return
+    by_position = iter(parameter for parameter in parameters if parameter.passing in ("pos", "pos_or_kw"))
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for argument in launch.kernel.given or ():
+        wanted = by_name.get(argument.keyword.text) if argument.keyword else next(by_position, None)
+        if wanted is None:
+            return
+        given, right = region.expand(argument.value), region.meaning(wanted.name)
+        others = {region.meaning(parameter.name) for parameter in parameters}
+        if given is not None and right is not None and given != right and given in others:
+            yield _finding(
+                "parameter-order",
+                argument.value[0],
+                message,
+                given=text_of(argument.value),
+                kernel=launch.kernel.function.name,
+                wanted=wanted.name,
+                names=_listed([parameter.name for parameter in parameters if parameter.passing != "inferred"]),
+            )
+            return
+
+
+def _countable_parameters(kernel: Kernel) -> bool:
+    """Each compile-time parameter stands for one value, and the launch leaves none of them open with `_` or `...`."""
+    leaves_open = any(argument.unpacks or argument.value[0].text in ("_", "...") for argument in kernel.given or ())
+    return not leaves_open and not any(parameter.is_variadic for parameter in kernel.function.parameters)
+
+
+# The sizes
+
+
+def size_of_launch(launch: Launch, region: Region) -> Iterator[Finding]:
+    for keyword in ("grid_dim", "block_dim"):
+        argument = launch.call.keywords.get(keyword)
+        if argument:
+            yield from _wrong_size(keyword, argument.value, region)
+
+
+def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> Iterator[Finding]:
+    at = expression[0]
+    is_list = at.text == "[" and closing(expression, 0) == len(expression) - 1
+    if is_list or (len(expression) == 1 and at.kind == "string"):
+        message = "`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither."
+        yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+        return
+
+    value = region.value(expression)
+    sizes = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(size, float) for size in sizes):
+        message = "`{keyword}` counts in whole numbers; `{given}` is not one."
+        yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+    elif len(sizes) > 3:
+        message = "`{keyword}` has at most three dimensions (x, y, z); here are {count}."
+        yield _finding("too-many-dimensions", at, message, keyword=keyword, count=len(sizes))
+    elif any(isinstance(size, int) and size < 1 for size in sizes):
+        message = "`{keyword}` is {value} here; it must be at least 1 in every dimension."
+        yield _finding("size-not-positive", at, message, keyword=keyword, value=value)
+    elif keyword == "block_dim":
+        threads = 1
+        for size in sizes:
+            threads *= size if isinstance(size, int) else 1
+        if threads > MAX_THREADS_PER_BLOCK:
+            message = "A block of {threads} threads is too large: a GPU takes at most {limit} threads in a block."
+            yield _finding("block-too-large", at, message, threads=threads, limit=MAX_THREADS_PER_BLOCK)
+
+
+SYNTAX_RULES = (unclosed_string, unbalanced_bracket, old_statement, keyword_without_equals, missing_comma)
+REGION_RULES = (unknown_name, unknown_method, missing_var, missing_context, kernel_called_directly)
+CALL_RULES = (
+    kernel_missing,
+    kernel_twice,
+    kernel_called_in_brackets,
+    launch_not_called,
+    missing_size,
+    unknown_keyword,
+    repeated_keyword,
+    positional_after_keyword,
+)
+KERNEL_RULES = (
+    number_of_arguments,
+    order_of_arguments,
+    number_of_parameters,
+    unknown_parameter,
+    order_of_parameters,
+    size_of_launch,
+)
