@@ -53,7 +53,8 @@ class Buffer:
         return index if 0 <= index < self.count else None
 
 
-class Element(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Element:
     """One element of a named buffer."""
 
     buffer: str
@@ -121,12 +122,21 @@ class BlockView:
     threads: int
     active: tuple[int, ...]
     writing: tuple[int, ...]
+    barriers: int  # how often a barrier opened
     shared: tuple[SharedArray, ...]
 
     @property
     def idle(self) -> tuple[int, ...]:
         """The threads that stored no output: beyond the guard, or with nothing to do."""
         return tuple(sorted(set(range(self.threads)) - set(self.writing)))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One element of a buffer, as the first thread that loaded it found it. `readers` empty: never loaded."""
+
+    value: float | None
+    readers: tuple[Thread, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ class LaunchView:
     missing_blocks: tuple[int, ...]
     output: str
     outputs: tuple[Output, ...]
-    inputs: Mapping[str, int]  # the element counts of the other buffers
+    loads: Mapping[str, tuple[Loaded, ...]]  # every buffer, the output among them
     strays: tuple[Stray, ...]
 
     @property
@@ -207,7 +217,7 @@ def launch_view(
         missing_blocks=_missing_blocks(trace, outputs),
         output=output,
         outputs=outputs,
-        inputs={name: buffer.count for name, buffer in buffers.items() if name != output},
+        loads=_loads(accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.LOAD)], buffers),
         strays=strays,
     )
 
@@ -257,6 +267,24 @@ def _global_stores(
     return writers, tuple(strays)
 
 
+def _loads(loads: NDArray, buffers: Mapping[str, Buffer]) -> dict[str, tuple[Loaded, ...]]:
+    """What the threads loaded of each buffer."""
+    values: dict[Element, float] = {}
+    readers: dict[Element, list[Thread]] = defaultdict(list)
+    for load in loads:
+        element = _element_at(int(load["address"]), buffers)
+        if element is not None:
+            values.setdefault(element, _value(load["bits"], buffers[element.buffer].dtype))
+            readers[element].append(Thread(int(load["block"]), int(load["thread"])))
+    return {
+        name: tuple(
+            Loaded(values.get(element), tuple(readers.get(element, ())))
+            for element in (Element(name, index) for index in range(buffer.count))
+        )
+        for name, buffer in buffers.items()
+    }
+
+
 def _element_at(address: int, buffers: Mapping[str, Buffer]) -> Element | None:
     for name, buffer in buffers.items():
         index = buffer.index_of(address)
@@ -287,6 +315,7 @@ def _blocks(
     trace: LaunchTrace, writers: Mapping[int, list[Thread]], shared: Mapping[int, tuple[SharedArray, ...]]
 ) -> tuple[BlockView, ...]:
     active = _threads_by_block(trace.accesses)
+    barriers = Counter(barrier.block for barrier in trace.barriers)
     writing: dict[int, set[int]] = defaultdict(set)
     for threads in writers.values():
         for block, thread in threads:
@@ -299,6 +328,7 @@ def _blocks(
             threads=threads,
             active=active.get(number, ()),
             writing=tuple(sorted(writing[number])),
+            barriers=barriers[number],
             shared=shared[number],
         )
         for number, threads in sorted(trace.threads_ran.items())
