@@ -1,5 +1,9 @@
 """softgpu: a GPU in software. It executes NVIDIA PTX with NumPy, so that no GPU is needed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from softgpu.errors import (
     BarrierDeadlock,
     InstructionBudgetExceeded,
@@ -14,7 +18,10 @@ from softgpu.errors import (
 from softgpu.memory import Memory
 from softgpu.module import Module
 from softgpu.observers import Access, BarrierEvent, Observer
-from softgpu.trace import Trace
+from softgpu.trace import LaunchTrace, Trace
+
+if TYPE_CHECKING:
+    from softgpu.driver import Launcher
 
 __all__ = [
     "Access",
@@ -23,6 +30,7 @@ __all__ = [
     "InstructionBudgetExceeded",
     "KernelError",
     "LaunchError",
+    "LaunchTrace",
     "Memory",
     "MemoryFault",
     "Module",
@@ -36,8 +44,11 @@ __all__ = [
 ]
 
 
-def install() -> None:
-    """Make this process see a GPU: softgpu stands in for the NVIDIA driver. Call it first."""
+def install() -> Launcher:
+    """Make this process see a GPU: softgpu stands in for the NVIDIA driver. Call it before a device is opened.
+
+    Returns the launcher, whose `observers` follow every launch from then on; `softgpu.driver.install` says more.
+    """
     from softgpu.driver import install as install_driver
 
-    install_driver()
+    return install_driver()
