@@ -7,10 +7,10 @@ An entry is a form and a function. The form is the instruction's syntax: an opco
     name=a|b|c       one of these, found as m["name"]
     …?               or nothing
 
-The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S` is
-`source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q` takes
-one destination or two. The function takes the modifiers and returns the function that is executed, on one array
-an operand. Whatever matches no form is refused.
+The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S`
+is `source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q` is
+one destination or two. The function takes the modifiers and returns the function that is executed, on one
+array for each operand. Whatever matches no form is refused.
 
 Semantics: PTX ISA chapter 9.7.
 """
@@ -1122,7 +1122,7 @@ def _barrier(decoder: Decoder, m: Modifiers) -> None:
     if not m["sync"] and len(operands) == 1:
         raise decoder.invalid("an arrival needs a thread count")
     number = decoder.read(operands[0], TYPES["u32"])
-    count = decoder.read(operands[1], TYPES["u32"]) if len(operands) == 2 else None
+    count = decoder.read(operands[1] if len(operands) == 2 else Immediate(0), TYPES["u32"])
     decoder.operation.control = Barrier(number, count, waits=bool(m["sync"]))
 
 

@@ -37,10 +37,10 @@ class Trap:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A barrier of the block. Without `count`, all its threads; `waits` is false for `.arrive`."""
+    """A barrier of the block for `count` threads, 0 for all of them; `waits` is false for `.arrive`."""
 
     number: Read
-    count: Read | None
+    count: Read
     waits: bool
 
 

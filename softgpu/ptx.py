@@ -199,8 +199,7 @@ _SPECIAL_REGISTER = re.compile(
 
 _LINKAGE = {".visible", ".extern", ".weak", ".common"}
 _SPACES = {".global", ".const", ".shared", ".local", ".param"}
-# Directives that carry nothing an executor needs, each with its operands on one line.
-_IGNORED_LINE = {".file", ".pragma", ".alias"}
+_IGNORED = {".file", ".pragma", ".alias"}
 _SOURCE_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"\n]*)"', re.MULTILINE)
 _MAX_ELEMENTS = 1 << 32
 
@@ -265,7 +264,6 @@ class _Parser:
         self.tokens = list(self._tokenise(text))
         self.position = 0
         self.result = PTXModule()
-        # .file directives may follow the code that refers to them.
         self.files = dict(_SOURCE_FILE.findall(text))
 
     # Tokens
@@ -311,9 +309,19 @@ class _Parser:
             raise self.error(f"expected {what}, found '{self.token.text}'")
         return self.advance().text
 
-    def skip_line(self) -> None:
-        line = self.token.line
-        while self.token.line == line and self.token.kind != "end":
+    def skip_directive(self) -> None:
+        """Pass over a directive that carries nothing an executor needs."""
+        directive = self.advance().text
+        if directive == ".file":
+            # .file directives were read beforehand, because they may follow the code that refers to them.
+            self._integer()
+            self.advance()
+            while self.accept(","):
+                self._integer()
+            return
+        while not self.accept(";"):
+            if self.token.kind == "end":
+                raise self.error(f"this {directive} has no ';'")
             self.advance()
 
     # Module scope
@@ -341,8 +349,8 @@ class _Parser:
             self.result.address_size = self._integer()
             if self.result.address_size != 64:
                 raise UnsupportedPTX(".address_size 32", self.token.line, "only 64-bit addresses")
-        elif directive in _IGNORED_LINE:
-            self.skip_line()
+        elif directive in _IGNORED:
+            self.skip_directive()
         elif directive == ".section":
             self._section()
         elif directive in _LINKAGE | _SPACES | {".entry", ".func"}:
@@ -615,8 +623,8 @@ class _Body:
         elif text in _SPACES:
             for variable in parser._variables(self.scope, False):
                 self.kernel.variables[variable.name] = variable
-        elif text in _IGNORED_LINE:
-            parser.skip_line()
+        elif text in _IGNORED:
+            parser.skip_directive()
         elif text == ".section":
             parser._section()
         elif text.startswith("."):
@@ -647,17 +655,18 @@ class _Body:
 
     def _location(self) -> None:
         parser = self.parser
-        directive = parser.advance()
-        numbers = []
-        while parser.token.line == directive.line and parser.token.kind == "number":
-            numbers.append(parser._integer())
-        if len(numbers) != 3:
-            raise PTXSyntaxError(".loc takes a file, a line and a column", directive.line)
-        number, line, column = numbers
+        parser.advance()
+        number, line, column = parser._integer(), parser._integer(), parser._integer()
+        while parser.accept(","):
+            if parser.accept("inlined_at"):
+                _ = parser._integer(), parser._integer(), parser._integer()
+            else:
+                parser.expect("function_name")
+                parser.word("a label")
+                if parser.accept("+"):
+                    parser._integer()
         # Line 0 marks code that belongs to no source line.
         self.location = SourceLocation(parser.files.get(str(number), ""), line, column) if line else None
-        while parser.token.line == directive.line and parser.token.kind != "end":
-            parser.advance()  # ", function_name …, inlined_at …"
 
     def _label(self) -> None:
         parser = self.parser

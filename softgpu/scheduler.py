@@ -130,8 +130,7 @@ class _Scheduler:
                 raise self._deadlock()
             if self.blocks_run >= self.turn_ends:
                 rank = self._rotate()
-            together = position == rank
-            lanes = as_lanes(np.flatnonzero(together))
+            lanes = as_lanes(np.flatnonzero(position == rank))
             if self._must_assemble(rank, lanes):
                 assembled = self._assemble(rank)
                 if assembled is None:
@@ -231,33 +230,20 @@ class _Scheduler:
     def _arrive(
         self, operation: Operation, barrier: Barrier, after: int, active: Lanes, lanes: Lanes
     ) -> int | None:
-        chunk = self.chunk
-        numbers = barrier.number(chunk, active)
-        everyone = lane_count(active) == chunk.size
-        if everyone and barrier.waits and barrier.count is None and not self.arrivals and _uniform(numbers):
-            self._report(
-                operation.instruction,
-                int(numbers[0]),
-                np.ones(chunk.size, bool),
-                np.arange(chunk.block_count),
-            )
-            return after
-        numbers = np.broadcast_to(numbers, lane_count(active)).astype(np.int64)
-        counts = (
-            np.zeros(1, np.int64) if barrier.count is None else barrier.count(chunk, active).astype(np.int64)
-        )
-        counts = np.broadcast_to(counts, lane_count(active))
-        instruction = operation.instruction
-        if numbers.min() < 0 or numbers.max() >= BARRIERS:
-            raise UnsupportedPTX(
-                instruction.text, instruction.line, f"barriers are numbered 0 to {BARRIERS - 1}"
-            )
+        chunk, instruction = self.chunk, operation.instruction
+        numbers, counts = barrier.number(chunk, active), barrier.count(chunk, active)
+        if numbers.max() >= BARRIERS:
+            raise UnsupportedPTX(instruction.text, instruction.line, "barriers are numbered 0 to 15")
         if (counts % WARP_SIZE).any():
-            raise UnsupportedPTX(
-                instruction.text, instruction.line, "a thread count must be a multiple of 32"
-            )
+            raise UnsupportedPTX(instruction.text, instruction.line, "thread counts are multiples of 32")
+        all_at_once = lane_count(active) == chunk.size and barrier.waits and not self.arrivals
+        if all_at_once and not counts.any() and (numbers == numbers[0]).all():
+            everyone = np.ones(chunk.size, bool)
+            self._report(instruction, int(numbers[0]), everyone, np.arange(chunk.block_count))
+            return after
         self.position[lanes] = after
         who = lane_indices(active)
+        numbers, counts = np.broadcast_to(numbers, len(who)), np.broadcast_to(counts, len(who))
         if barrier.waits:
             self.position[who] = WAITING_AT_BARRIER
             self.resume[who] = after
@@ -268,9 +254,8 @@ class _Scheduler:
                 self.arrivals[number] = _Arrivals(
                     instruction, np.zeros(chunk.size, bool), np.zeros(chunk.block_count, np.int64)
                 )
-            arrivals = self.arrivals[number]
+            arrivals, here = self.arrivals[number], numbers == number
             arrivals.instruction = instruction
-            here = numbers == number
             arrivals.arrived[who[here]] = True
             np.maximum.at(arrivals.count, chunk.local_block[who[here]], counts[here])
             self._open(number)
@@ -286,9 +271,8 @@ class _Scheduler:
         arrived = arrivals.arrived.reshape(shape)
         missing = ((self.position != EXITED) & ~arrivals.arrived).reshape(shape)
         warps = np.arange(0, shape[1], WARP_SIZE)
-        complete = np.logical_or.reduceat(arrived, warps, axis=1) & ~np.logical_or.reduceat(
-            missing, warps, axis=1
-        )
+        incomplete = np.logical_or.reduceat(missing, warps, axis=1)
+        complete = np.logical_or.reduceat(arrived, warps, axis=1) & ~incomplete
         everyone = arrived.any(axis=1) & ~missing.any(axis=1)
         enough = complete.sum(axis=1) * WARP_SIZE >= arrivals.count
         opened = np.where(arrivals.count > 0, enough & arrived.any(axis=1), everyone)
@@ -360,7 +344,3 @@ class _Scheduler:
             lines |= {operation.instruction.line for operation in block.operations}
             lines |= {block.control.instruction.line} if block.control else set()
         return InstructionBudgetExceeded(kernel=self.launch.kernel, budget=self.budget, lines=sorted(lines))
-
-
-def _uniform(values: NDArray) -> bool:
-    return len(values) == 1 or bool((values == values[0]).all())

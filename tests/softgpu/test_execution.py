@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from softgpu import BarrierDeadlock, InstructionBudgetExceeded, Module, TrapError, scheduler
+from softgpu import BarrierDeadlock, InstructionBudgetExceeded, Module, TrapError, UnsupportedPTX, scheduler
 
 OUT = """
 ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
@@ -39,7 +39,8 @@ def test_nested_divergence_meets_at_the_innermost_join(kernel):
         and.b32 %r5, %r1, 1; setp.eq.u32 %p1, %r5, 0; and.b32 %r6, %r1, 2; setp.eq.u32 %p2, %r6, 0;
         @%p1 bra EVEN;
         mov.u32 %r7, 100; bra JOIN;
-        EVEN: mov.u32 %r7, 200; @%p2 bra INNER; add.u32 %r7, %r7, 7; INNER: activemask.b32 %r8; add.u32 %r7, %r7, 1;
+        EVEN: mov.u32 %r7, 200; @%p2 bra INNER; add.u32 %r7, %r7, 7; INNER: activemask.b32 %r8;
+        add.u32 %r7, %r7, 1;
         popc.b32 %r8, %r8; add.u32 %r7, %r7, %r8;
         JOIN: st.global.u32 [%rd1], %r7; ret;"""
     )
@@ -54,7 +55,8 @@ def test_special_registers_do_not_depend_on_how_blocks_are_batched(kernel, monke
     monkeypatch.setattr(scheduler, "CHUNK_THREADS", chunk_threads)
     module = kernel(
         """
-        mov.u32 %r1, %tid.x; mov.u32 %r2, %tid.y; mov.u32 %r3, %tid.z; mov.u32 %r4, %ntid.x; mov.u32 %r5, %ntid.y;
+        mov.u32 %r1, %tid.x; mov.u32 %r2, %tid.y; mov.u32 %r3, %tid.z; mov.u32 %r4, %ntid.x;
+        mov.u32 %r5, %ntid.y;
         mov.u32 %r6, %ntid.z; mov.u32 %r7, %ctaid.x; mov.u32 %r8, %ctaid.y; mov.u32 %r9, %nctaid.x;
         mad.lo.u32 %r10, %r3, %r5, %r2; mad.lo.u32 %r10, %r10, %r4, %r1;
         mad.lo.u32 %r11, %r8, %r9, %r7; mul.lo.u32 %r12, %r4, %r5; mul.lo.u32 %r12, %r12, %r6;
@@ -129,6 +131,12 @@ def test_a_barrier_that_not_all_threads_reach_is_a_deadlock(kernel):
     )
     assert "only 32 of 64 threads of block (0, 0, 0) arrived" in str(error)
     assert len(error.lines) == 2
+
+
+def test_barriers_that_no_gpu_has(kernel):
+    for code in ("bar.sync 16;", "bar.sync 0, 33;"):
+        with pytest.raises(UnsupportedPTX, match="barriers are|thread counts"):
+            kernel(code + " ret;").launch("k", 1, 64, [np.zeros(1, np.uint32)])
 
 
 def test_a_missing_member_of_a_warp_synchronisation_is_a_deadlock(kernel):
@@ -223,7 +231,8 @@ def test_votes(kernel):
         setp.lt.u32 %p1, %r1, 35; vote.sync.ballot.b32 %r5, %p1, -1; vote.sync.all.pred %p2, %p1, -1;
         vote.sync.any.pred %p3, %p1, -1; vote.sync.uni.pred %p4, %p1, -1;
         popc.b32 %r5, %r5; selp.u32 %r6, 100, 0, %p2; selp.u32 %r7, 1000, 0, %p3; selp.u32 %r8, 10000, 0, %p4;
-        add.u32 %r5, %r5, %r6; add.u32 %r5, %r5, %r7; add.u32 %r5, %r5, %r8; st.global.u32 [%rd1], %r5; ret;"""
+        add.u32 %r5, %r5, %r6; add.u32 %r5, %r5, %r7; add.u32 %r5, %r5, %r8;
+        st.global.u32 [%rd1], %r5; ret;"""
     )
     out = np.zeros(96, np.uint32)
     module.launch("k", 1, 96, [out])
@@ -259,7 +268,8 @@ def test_every_atomic_takes_its_turn(kernel):
 def test_atomics_in_shared_memory(kernel, operation, start, expected):
     value = np.arange(-40, 10, dtype=np.int32)
     body = f""".shared .align 4 .u32 cell;
-        mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [values]; mad.wide.u32 %rd1, %r1, 4, %rd1; ld.global.u32 %r2, [%rd1];
+        mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [values]; mad.wide.u32 %rd1, %r1, 4, %rd1;
+        ld.global.u32 %r2, [%rd1];
         setp.eq.u32 %p1, %r1, 0; @%p1 st.shared.u32 [cell], {start}; bar.sync 0;
         atom.shared.{operation} %r3, [cell], %r2; bar.sync 0;
         ld.param.u64 %rd2, [out]; ld.shared.u32 %r4, [cell]; st.global.u32 [%rd2], %r4; ret;"""

@@ -43,7 +43,7 @@ def grid(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def round_exact(value: Fraction, kind: str, mode: str) -> float:
-    """Correct rounding by choosing between the two neighbouring floats: independent of the code under test."""
+    """Correct rounding by choosing between the neighbouring floats, independent of the code under test."""
     dtype = np.dtype(kind).type
     infinity = Fraction(2) ** {"f2": 16, "f4": 128, "f8": 1024}[kind]
 

@@ -180,6 +180,15 @@ def test_names_in_inner_braces_hide_outer_ones():
     assert args[0][0] == 40
 
 
+def test_directives_do_not_swallow_what_follows_on_their_line():
+    text = VALID.replace(
+        "add.s32 %r1", '.pragma "nounroll"; .loc 1 2 3, function_name $L_end, inlined_at 1 9 9 add.s32 %r1'
+    )
+    args = arguments()
+    Module(text).launch("k", 1, 1, args)
+    assert args[0][0] == 40
+
+
 def test_source_locations():
     text = VALID.replace("add.s32", ".loc 1 12 5\nadd.s32") + '\n.file 1 "kernel.mojo"\n'
     instructions = Module(text).ptx.kernels["k"].instructions

@@ -56,7 +56,8 @@ def test_what_is_wrong_with_an_access(kernel, code, message):
 
 def test_only_active_lanes_access_memory(kernel):
     module = kernel(
-        """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 4; mad.wide.u32 %rd1, %r1, 4, %rd1;
+        """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 4;
+        mad.wide.u32 %rd1, %r1, 4, %rd1;
         @%p1 st.global.u32 [%rd1], %r1; ret;"""
     )
     out = np.full(4, 9, np.uint32)
@@ -69,7 +70,8 @@ def test_vectors_and_narrow_types(kernel):
         """ld.param.u64 %rd1, [a]; ld.param.u64 %rd2, [out];
         ld.global.v4.u8 {%h1, %h2, %h3, %h4}, [%rd1]; ld.global.s8 %r1, [%rd1+3]; ld.global.u8 %r2, [%rd1+3];
         ld.global.s16 %rd3, [%rd1+2]; cvt.u32.u16 %r3, %h1; st.global.v2.u32 [%rd2], {%r1, %r2};
-        st.global.u64 [%rd2+8], %rd3; st.global.u8 [%rd2+16], %r3; st.global.v2.b16 [%rd2+20], {%h4, %h2}; ret;""",
+        st.global.u64 [%rd2+8], %rd3; st.global.u8 [%rd2+16], %r3;
+        st.global.v2.b16 [%rd2+20], {%h4, %h2}; ret;""",
         ["u64 out", "u64 a"],
     )
     a, out = np.array([0x11, 0x22, 0x33, 0xF4], np.uint8), np.zeros(24, np.uint8)
@@ -84,7 +86,8 @@ def test_generic_addresses_reach_every_memory(kernel):
     module = kernel(
         """.shared .align 4 .u32 cell; .local .align 4 .u32 mine;
         mov.u32 %r1, %tid.x; st.local.u32 [mine], %r1; setp.eq.u32 %p2, %r1, 0; @%p2 st.shared.u32 [cell], 77;
-        bar.sync 0; mov.u64 %rd1, cell; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, mine; cvta.local.u64 %rd2, %rd2;
+        bar.sync 0; mov.u64 %rd1, cell; cvta.shared.u64 %rd1, %rd1; mov.u64 %rd2, mine;
+        cvta.local.u64 %rd2, %rd2;
         and.b32 %r2, %r1, 1; setp.eq.u32 %p1, %r2, 0; selp.b64 %rd3, %rd1, %rd2, %p1; ld.u32 %r3, [%rd3];
         isspacep.shared %p3, %rd3; selp.u32 %r4, 1000, 0, %p3; add.u32 %r3, %r3, %r4;
         ld.param.u64 %rd4, [out]; mad.wide.u32 %rd4, %r1, 4, %rd4; st.u32 [%rd4], %r3; ret;"""
@@ -95,7 +98,8 @@ def test_generic_addresses_reach_every_memory(kernel):
 
 
 def test_fresh_shared_memory_is_nan(kernel):
-    body = """.shared .align 4 .f32 x; ld.shared.f32 %f1, [x]; ld.param.u64 %rd1, [out]; st.global.f32 [%rd1], %f1; ret;"""
+    body = """.shared .align 4 .f32 x; ld.shared.f32 %f1, [x]; ld.param.u64 %rd1, [out];
+        st.global.f32 [%rd1], %f1; ret;"""
     out = np.zeros(1, np.float32)
     kernel(body).launch("k", 1, 1, [out])
     assert np.isnan(out[0])
@@ -104,8 +108,10 @@ def test_fresh_shared_memory_is_nan(kernel):
 def test_dynamic_shared_memory_follows_static(kernel):
     module = kernel(
         """.shared .align 4 .b8 fixed[20]; mov.u32 %r1, dynamic; mov.u32 %r2, %tid.x; shl.b32 %r3, %r2, 2;
-        add.u32 %r1, %r1, %r3; st.shared.u32 [%r1], %r2; bar.sync 0; xor.b32 %r3, %r3, 4; mov.u32 %r4, dynamic;
-        add.u32 %r4, %r4, %r3; ld.shared.u32 %r5, [%r4]; ld.param.u64 %rd1, [out]; mad.wide.u32 %rd1, %r2, 4, %rd1;
+        add.u32 %r1, %r1, %r3; st.shared.u32 [%r1], %r2; bar.sync 0; xor.b32 %r3, %r3, 4;
+        mov.u32 %r4, dynamic;
+        add.u32 %r4, %r4, %r3; ld.shared.u32 %r5, [%r4]; ld.param.u64 %rd1, [out];
+        mad.wide.u32 %rd1, %r2, 4, %rd1;
         st.global.u32 [%rd1], %r5; ret;""",
         module=".extern .shared .align 16 .b8 dynamic[];",
     )
@@ -118,7 +124,8 @@ def test_dynamic_shared_memory_follows_static(kernel):
 def test_module_variables_keep_their_values_between_launches(kernel):
     module = kernel(
         """ld.global.u32 %r1, [counter]; add.u32 %r1, %r1, 1; st.global.u32 [counter], %r1;
-        ld.const.f32 %f1, [table+4]; ld.param.u64 %rd1, [out]; st.global.u32 [%rd1], %r1; st.global.f32 [%rd1+4], %f1;
+        ld.const.f32 %f1, [table+4]; ld.param.u64 %rd1, [out]; st.global.u32 [%rd1], %r1;
+        st.global.f32 [%rd1+4], %f1;
         ret;""",
         module=".global .align 4 .u32 counter = 5;\n.const .align 4 .f32 table[3] = {0f3F800000, 2.5};",
     )

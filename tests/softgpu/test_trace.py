@@ -99,7 +99,8 @@ def test_only_chosen_blocks_are_recorded(compiled):
             [Origin.LOADED] * 4,
         ),
         (
-            "ld.global.u32 %r3, [%rd1]; st.local.u32 [slot], %r3; st.local.u8 [slot+1], 3; ld.local.u32 %r2, [slot];",
+            "ld.global.u32 %r3, [%rd1]; st.local.u32 [slot], %r3; st.local.u8 [slot+1], 3; "
+            "ld.local.u32 %r2, [slot];",
             [Origin.COMPUTED] * 4,
         ),
     ],
@@ -107,7 +108,8 @@ def test_only_chosen_blocks_are_recorded(compiled):
 def test_origins_follow_the_dataflow_of_each_lane(kernel, code, origins):
     module = kernel(
         f""".shared .align 4 .b8 tile[16]; .local .align 4 .u32 slot;
-        mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [out]; mad.wide.u32 %rd1, %r1, 4, %rd1; setp.lt.u32 %p1, %r1, 2;
+        mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [out]; mad.wide.u32 %rd1, %r1, 4, %rd1;
+        setp.lt.u32 %p1, %r1, 2;
         {code}
         shl.b32 %r4, %r1, 2; mov.u32 %r5, tile; add.u32 %r5, %r5, %r4; st.shared.u32 [%r5], %r2; ret;"""
     )
