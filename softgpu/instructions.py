@@ -8,8 +8,8 @@ An entry is a form and a function. The form is the instruction's syntax: an opco
     …?               or nothing
 
 The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S`
-The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`,
-one destination or two. The function takes the modifiers and returns the function that is executed, on one
+is `source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q`
+is one destination or two. The function takes the modifiers and returns the function that is executed, on one
 array for each operand. Whatever matches no form is refused.
 
 Semantics: PTX ISA chapter 9.7.
