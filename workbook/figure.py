@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +23,10 @@ from workbook.launch_view import (
     Provenance,
     SharedArray,
     Slot,
-    thread_ranges,
+    oddities,
+    ranges,
+    runs,
+    score,
 )
 
 
@@ -44,49 +48,54 @@ LOOKS = {
     Provenance.OTHER: Look("other", "#e7b5d2", "#a8447c"),
     Provenance.NEVER: Look("never", "#ffffff", "#6b7280", "////"),
 }
-THREAD = Look("thread that writes an output", "#ffffff", "#4b5563")
+THREAD = Look("thread", "#ffffff", "#4b5563")
 IDLE = Look("idle thread", "#f3f4f6", "#a3a9b3", "\\\\\\\\")
 RIGHT = Look("output", "#ffffff", "#4b5563")
 WRONG = Look("wrong output", "#ffe3dc", "#c81e1e")
 UNTOUCHED = Look("", "#ffffff", "#d1d5db")
 
-INK, MUTED, PANEL = "#111827", "#4b5563", "#f5f6f8"
+RIGHT_INK = "#0b6e4f"
+INK, MUTED, PANEL, EDGE_COLOUR = "#111827", "#4b5563", "#f5f6f8", "#6b7280"
 
 COLUMN_INCHES = 0.345
 LEFT, RIGHT_MARGIN = 3.3, 0.6  # in columns
 MAX_COLUMNS = 48
-MAX_BLOCKS = 4
+MAX_BLOCKS, DRAWN_MISSING = 4, 2
 EDGE = 5  # columns shown on each side of a block's edges where not all can be
 
 
 def figure(view: LaunchView, block: int | None = None) -> Figure:
     """The picture of a launch, or of one of its blocks, by its linear index."""
-    blocks = _drawn_blocks(view, block)
-    missing = _drawn_missing(view, block)
-    sheet = _Sheet(_columns(view, blocks, missing))
-    _draw_heading(sheet, view)
+    whole = block is None
+    blocks = _drawn_blocks(view) if whole else [one for one in view.blocks if one.number == block]
+    missing = view.missing_blocks[:DRAWN_MISSING] if whole else ()
+    sheet = _Sheet(_columns(view, blocks, whole))
+    _draw_heading(sheet, view, blocks)
+    top = sheet.y
     _draw_loaded_buffer(sheet, view, blocks)
     for one in blocks:
         _draw_block(sheet, view, one)
     for x in missing:
         _draw_missing_block(sheet, view, x)
-    _draw_outputs(sheet, view)
-    _draw_notes(sheet, view, blocks, missing, block)
+    _draw_outputs(sheet, view, range(len(view.outputs)) if whole else _own_outputs(view, blocks))
+    _draw_block_edges(sheet, view, blocks, top)
+    if whole:
+        _draw_what_is_left_out(sheet, view, blocks, missing)
     return sheet.finish()
 
 
 # What is drawn
 
 
-def _drawn_blocks(view: LaunchView, block: int | None) -> list[BlockView]:
-    if block is not None:
-        return [one for one in view.blocks if one.number == block]
+def _drawn_blocks(view: LaunchView) -> Sequence[BlockView]:
     fitting = [one for one in view.blocks if _end(one) <= MAX_COLUMNS]
-    return (fitting if len(fitting) >= 2 else list(view.blocks[:2]))[:MAX_BLOCKS]
+    return (fitting if len(fitting) >= 2 else view.blocks[:2])[:MAX_BLOCKS]
 
 
-def _drawn_missing(view: LaunchView, block: int | None) -> Sequence[int]:
-    return view.missing_blocks[:2] if block is None else ()
+def _own_outputs(view: LaunchView, blocks: Sequence[BlockView]) -> Sequence[int]:
+    """The outputs that have the own numbers of the blocks' threads."""
+    own = [range(block.first, block.first + view.block[0]) for block in blocks]
+    return [index for numbers in own for index in numbers if index < len(view.outputs)]
 
 
 def _end(block: BlockView) -> int:
@@ -96,17 +105,15 @@ def _end(block: BlockView) -> int:
     return block.first + max([block.threads, *slots])
 
 
-def _columns(view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int]) -> list[int]:
+def _columns(view: LaunchView, blocks: Sequence[BlockView], whole: bool) -> list[int]:
     """The columns to draw: all if they fit, otherwise those around the edges of the blocks and their tiles."""
-    width = view.block[0]
-    start = min([block.first for block in blocks] + [x * width for x in missing], default=0)
-    ends = [_end(block) for block in blocks] + [min((x + 1) * width, len(view.outputs)) for x in missing]
-    whole = len(blocks) + len(missing) == len(view.blocks) + len(view.missing_blocks)
+    start = 0 if whole else min((block.first for block in blocks), default=0)
+    ends = [_end(block) for block in blocks]
     end = max([*ends, len(view.outputs)] if whole else ends, default=len(view.outputs))
     if end - start <= MAX_COLUMNS:
         return list(range(start, end))
-    edges = {edge for block in blocks for edge in (block.first, block.first + width, _end(block))}
-    near = {column for edge in edges for column in range(edge - EDGE, edge + EDGE)}
+    edges = {edge for block in blocks for edge in (block.first, block.first + view.block[0], _end(block))}
+    near = {column for edge in edges | {start} for column in range(edge - EDGE, edge + EDGE)}
     return sorted(column for column in near if start <= column < end)[:MAX_COLUMNS]
 
 
@@ -132,15 +139,15 @@ class _Sheet:
         self._axes.set_ylim(down, 0)
         return self._figure
 
-    def text(self, x: float, y: float, text: str, size: float = 7.5, colour: str = INK, **style: object) -> None:
+    def text(self, x: float, y: float, text: str, size: float = 7.5, colour: str = INK, **style: Any) -> None:
         style = {"ha": "center", "va": "center", **style}
         self._axes.text(x, y, text, fontsize=size, color=colour, **style)
 
-    def label(self, text: str, y: float, **style: object) -> None:
+    def label(self, text: str, y: float, **style: Any) -> None:
         """The name of a row."""
-        self.text(-0.35, y, text, colour=MUTED, ha="right", **style)
+        self.text(-0.35, y, text, **{"colour": MUTED, "ha": "right", **style})
 
-    def in_column(self, column: int, y: float, text: str, size: float, colour: str = INK, **style: object) -> None:
+    def in_column(self, column: int, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
         if column in self.x:
             # Long texts are set smaller, so that they stay in their column.
             size = min(size, size * 5.2 / max(len(text), 1))
@@ -182,8 +189,11 @@ class _Sheet:
             Rectangle((-LEFT + 0.3, top), LEFT + self.width, bottom - top, facecolor=PANEL, edgecolor="none", zorder=0)
         )
 
-    def line(self, start: float, end: float, y: float, **style: object) -> None:
+    def line(self, start: float, end: float, y: float, **style: Any) -> None:
         self._axes.plot([start, end], [y, y], **style)
+
+    def rule(self, x: float, top: float, bottom: float) -> None:
+        self._axes.plot([x, x], [top, bottom], color=EDGE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=0.5)
 
     def span(self, columns: Iterable[int]) -> tuple[float, float] | None:
         """From where to where those of the columns reach that are drawn."""
@@ -212,32 +222,31 @@ def _positions(columns: Sequence[int]) -> dict[int, float]:
 # Its parts, from top to bottom
 
 
-def _draw_heading(sheet: _Sheet, view: LaunchView) -> None:
+def _draw_heading(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     left = -LEFT + 0.4
     sheet.text(left, 0.75, view.title, 12, ha="left", weight="bold")
-    right = sum(output.ok and bool(output.writers) for output in view.outputs)
-    all_right = right == len(view.outputs)
+    all_right = all(output.ok and output.writers for output in view.outputs)
     sheet.text(
-        left,
-        1.65,
-        f"{'✓' if all_right else '✗'} {right} of {len(view.outputs)} outputs right",
-        9.5,
-        "#0b6e4f" if all_right else WRONG.edge,
-        ha="left",
+        left, 1.6, f"{'✓' if all_right else '✗'} {score(view)}", 9.5, RIGHT_INK if all_right else WRONG.edge, ha="left"
     )
+    sheet.y = 2.1
+    for line in oddities(view):
+        sheet.text(left, sheet.y + 0.2, line, 8.5, ha="left")
+        sheet.y += 0.6
+    sheet.y += 0.3
     x = left
-    for look, text in _legend(view):
-        sheet.box(x, 2.35, 0.75, 0.55, look, kind="legend")
-        sheet.text(x + 0.95, 2.64, text, 8, MUTED, ha="left")
+    for look, text in _legend(view, blocks):
+        sheet.box(x, sheet.y, 0.75, 0.55, look, kind="legend")
+        sheet.text(x + 0.95, sheet.y + 0.29, text, 8, MUTED, ha="left")
         x += 0.95 + len(text) * 0.172 + 0.8
-    sheet.y = 3.5
+    sheet.y += 1.1
 
 
-def _legend(view: LaunchView) -> list[tuple[Look, str]]:
-    found = {slot.provenance for block in view.blocks for array in block.shared for slot in array.slots}
+def _legend(view: LaunchView, blocks: Sequence[BlockView]) -> list[tuple[Look, str]]:
+    found = {slot.provenance for block in blocks for array in block.shared for slot in array.slots}
     entries = [(LOOKS[provenance], provenance.value) for provenance in Provenance if provenance in found]
-    if any(block.idle for block in view.blocks):
-        entries.append((IDLE, "idle: a thread that writes no output"))
+    if any(block.idle for block in blocks):
+        entries.append((IDLE, "idle: a thread that stores no result"))
     if not all(output.ok and output.writers for output in view.outputs):
         entries.append((WRONG, "wrong or missing output"))
     return entries
@@ -247,12 +256,13 @@ def _draw_loaded_buffer(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockV
     name = _loaded_buffer(view, blocks)
     if name is None:
         return
+    _draw_owners(sheet, view, blocks)
     _draw_indices(sheet, range(len(view.loads[name])))
     for index, element in enumerate(view.loads[name]):
         sheet.cell(index, sheet.y, 0.8, RIGHT if element.readers else UNTOUCHED, kind=f"{name} element")
         if element.value is not None:
             sheet.in_column(index, sheet.y + 0.4, _number(element.value), 7.5)
-    sheet.label(name, sheet.y + 0.4, size=9, weight="bold")
+    sheet.label(name, sheet.y + 0.4, size=9, weight="bold", colour=WRONG.edge if name == view.output else MUTED)
     sheet.mark_gaps(sheet.y + 0.4)
     sheet.y += 1.15
 
@@ -267,6 +277,16 @@ def _loaded_buffer(view: LaunchView, blocks: Sequence[BlockView]) -> str | None:
     return next((name for name in view.loads if name != view.output), None)
 
 
+def _draw_owners(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
+    """Above the elements, the block whose threads have their numbers."""
+    names = {block.first: view.block_name(block.index) for block in blocks}
+    for first, name in names.items():
+        span = sheet.span(range(first, first + view.block[0]))
+        if span and span[1] - span[0] >= 3:
+            sheet.text((span[0] + span[1]) / 2, sheet.y + 0.15, name, 7, MUTED)
+    sheet.y += 0.4
+
+
 def _draw_indices(sheet: _Sheet, indices: Iterable[int]) -> None:
     for index in indices:
         sheet.in_column(index, sheet.y + 0.2, str(index), 6, MUTED)
@@ -275,18 +295,18 @@ def _draw_indices(sheet: _Sheet, indices: Iterable[int]) -> None:
 
 def _draw_block(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     top = sheet.y
-    sheet.text(-LEFT + 0.5, top + 0.5, view.block_name(block.index), 9.5, ha="left", weight="bold")
-    sheet.y += 0.3
-    for number, array in enumerate(block.shared):
-        if number == 0:
-            _draw_loads(sheet, block, array)
-            _draw_writers(sheet, block, array)
-            _draw_slots(sheet, block, array)
-        else:
-            _draw_small_array(sheet, block, array)
-    if block.shared:
+    sheet.text(-LEFT + 0.5, top + 0.45, view.block_name(block.index), 10, ha="left", weight="bold")
+    sheet.y += 0.8
+    tile, *small_arrays = block.shared or (None,)
+    # The tile comes last, next to the barrier and its readers.
+    for array in small_arrays:
+        _draw_small_array(sheet, block, array)
+    if tile:
+        _draw_loads(sheet, block, tile)
+        _draw_writers(sheet, block, tile)
+        _draw_slots(sheet, block, tile)
         _draw_barrier(sheet, block)
-        _draw_readers(sheet, block, block.shared[0])
+        _draw_readers(sheet, block, tile)
     _draw_threads(sheet, view, block)
     sheet.panel(top, sheet.y)
     sheet.y += 0.45
@@ -296,7 +316,7 @@ def _draw_loads(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     """Bars under the elements that the block loaded."""
     for provenance in (Provenance.OWN, Provenance.HALO):
         indices = [slot.source.index for slot in array.slots if slot.provenance is provenance and slot.source]
-        for low, high in _runs(indices):
+        for low, high in runs(sorted(set(indices))):
             span = sheet.span(range(low, high + 1))
             if span:
                 look = LOOKS[provenance]
@@ -345,31 +365,31 @@ def _draw_slot(sheet: _Sheet, column: int, slot: Slot, kind: str) -> None:
     # A hatched cell needs a clear ground under its text.
     ground = {"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"} if look.hatch else None
     sheet.in_column(column, sheet.y + 0.38, value, 7.5)
-    sheet.in_column(column, sheet.y + 0.8 if value else sheet.y + 0.52, look.word, 5.5, bbox=ground)
+    sheet.in_column(column, sheet.y + 0.8 if value else sheet.y + 0.52, look.word, 6, bbox=ground)
 
 
 def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     """A further array: its slots in one row, and beside them in words who wrote and read them."""
-    sheet.y += 0.1
     columns = range(block.first, block.first + len(array.slots))
     for column, slot in zip(columns, array.slots, strict=True):
         _draw_slot(sheet, column, slot, array.name)
-    writers = thread_ranges(sorted({writer for slot in array.slots for writer in slot.writers}))
-    readers = thread_ranges(sorted({reader for slot in array.slots for reader in slot.readers}))
-    text = f"written by {writers or 'none'}, read by {readers or 'none'}"
+    writers = ranges(sorted({writer for slot in array.slots for writer in slot.writers}))
+    readers = ranges(sorted({reader for slot in array.slots for reader in slot.readers}))
+    text = f"written by {writers}, read by {readers}" if writers and readers else "not used"
     span = sheet.span(columns)
     if span:
         fits_right = span[1] + 0.3 + len(text) * 0.15 < sheet.width
         x, side = (span[1] + 0.3, "left") if fits_right else (span[0] - 0.3, "right")
         sheet.text(x, sheet.y + 0.52, text, 6.5, MUTED, ha=side)
     sheet.label(array.name, sheet.y + 0.52, size=9, weight="bold")
-    sheet.y += 1.35
+    sheet.y += 1.4
 
 
 def _draw_barrier(sheet: _Sheet, block: BlockView) -> None:
     """Nothing is drawn that did not happen: without a barrier there is no line."""
     if block.barriers:
-        sheet.line(0, sheet.width, sheet.y + 0.15, color=INK, linewidth=1, gid="barrier")
+        start, end = sheet.span(range(block.first, _end(block))) or (0, sheet.width)
+        sheet.line(start, end, sheet.y + 0.15, color=INK, linewidth=1.2, gid="barrier")
         sheet.label("barrier", sheet.y + 0.15, style="italic")
     else:
         sheet.label("no barrier", sheet.y + 0.15, style="italic")
@@ -379,20 +399,20 @@ def _draw_barrier(sheet: _Sheet, block: BlockView) -> None:
 def _draw_readers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     for number, slot in enumerate(array.slots):
         colour = WRONG.edge if slot.read_unwritten else INK
-        sheet.in_column(block.first + number, sheet.y + 0.15, thread_ranges(slot.readers), 6.5, colour)
+        sheet.in_column(block.first + number, sheet.y + 0.15, ranges(slot.readers), 6.5, colour)
     outside = {overrun.slot for overrun in array.overruns}
     for number in outside:
         threads = sorted({overrun.thread for overrun in array.overruns if overrun.slot == number})
-        sheet.in_column(block.first + number, sheet.y + 0.15, thread_ranges(threads), 6.5, WRONG.edge)
+        sheet.in_column(block.first + number, sheet.y + 0.15, ranges(threads), 6.5, WRONG.edge)
     sheet.label("read by threads", sheet.y + 0.15)
     sheet.y += 0.6
 
 
 def _draw_threads(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     """The threads, each in the column of its own number: the idle ones hatched."""
-    writing = set(block.writing)
+    storing = set(block.storing)
     for thread in range(min(block.threads, view.block[0])):
-        look = THREAD if thread in writing else IDLE
+        look = THREAD if thread in storing else IDLE
         column = block.first + thread
         sheet.cell(column, sheet.y, 0.55, look)
         ground = {"boxstyle": "square,pad=0.1", "facecolor": IDLE.fill, "edgecolor": "none"} if look.hatch else None
@@ -408,14 +428,17 @@ def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
     if span:
         look = Look("", "none", WRONG.edge)
         sheet.box(span[0] + 0.03, sheet.y, span[1] - span[0] - 0.06, 0.9, look, 1.2, "missing block", dashed=True)
-        missing = f"{view.block_name((x, 0, 0))} never ran"
-        sheet.text((span[0] + span[1]) / 2, sheet.y + 0.45, missing, 9, WRONG.edge)
+        roomy = span[1] - span[0] >= 5
+        centre = (span[0] + span[1]) / 2
+        place = {"x": centre, "ha": "center"} if roomy else {"x": span[1] + 0.3, "ha": "left"}
+        sheet.text(y=sheet.y + 0.45, text=f"{view.block_name((x, 0, 0))} never ran", size=9, colour=WRONG.edge, **place)
     sheet.y += 1.25
 
 
-def _draw_outputs(sheet: _Sheet, view: LaunchView) -> None:
+def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: Sequence[int]) -> None:
     mark_y, got_y, numpy_y = sheet.y + 0.2, sheet.y + 0.45, sheet.y + 1.4
-    for index, output in enumerate(view.outputs):
+    for index in indices:
+        output = view.outputs[index]
         right = output.ok and bool(output.writers)
         sheet.cell(index, got_y, 0.85, RIGHT if right else WRONG, 0.8 if right else 1.6, "output" if right else "wrong")
         got = _number(output.value) if output.writers else "—"
@@ -429,29 +452,29 @@ def _draw_outputs(sheet: _Sheet, view: LaunchView) -> None:
     sheet.label("NumPy", numpy_y + 0.3, size=9)
     sheet.mark_gaps(got_y + 0.42)
     sheet.y = numpy_y + 0.65
-    _draw_indices(sheet, range(len(view.outputs)))
+    _draw_indices(sheet, indices)
 
 
-def _draw_notes(
-    sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int], block: int | None
+def _draw_block_edges(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], top: float) -> None:
+    """Dotted lines between the elements of one block and those of the next."""
+    for first in {block.first for block in blocks} | {block.first + view.block[0] for block in blocks}:
+        if first in sheet.x and first - 1 in sheet.x:
+            sheet.rule(sheet.x[first], top, sheet.y)
+
+
+def _draw_what_is_left_out(
+    sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int]
 ) -> None:
-    """What the picture leaves out, and what stands outside it."""
-    notes = []
-    strays = Counter(stray.element.buffer if stray.element else "memory outside every buffer" for stray in view.strays)
-    notes += [f"{count} stores went to {target}, not to {view.output}." for target, count in strays.items()]
-    twice = sum(len(output.writers) > 1 for output in view.outputs)
-    notes += [f"{twice} outputs were written more than once."] if twice else []
-    if block is None:
-        left_out = len(view.blocks) - len(blocks)
-        notes += [f"{left_out} more blocks ran and are not drawn."] if left_out else []
-        unseen = len(view.missing_blocks) - len(missing)
-        notes += [f"{unseen} more blocks never ran."] if unseen else []
     shown = sum(index in sheet.x for index in range(len(view.outputs)))
-    notes += [f"{shown} of {len(view.outputs)} elements are drawn."] if shown < len(view.outputs) else []
-    for note in notes:
-        sheet.y += 0.35
-        sheet.text(-LEFT + 0.4, sheet.y + 0.2, note, 8.5, ha="left")
-        sheet.y += 0.35
+    left_out = {
+        "blocks that ran": (len(blocks), len(view.blocks)),
+        "blocks that never ran": (len(missing), len(view.missing_blocks)),
+        "elements": (shown, len(view.outputs)),
+    }
+    for what, (drawn, there_are) in left_out.items():
+        if drawn < there_are:
+            sheet.text(-LEFT + 0.4, sheet.y + 0.4, f"{drawn} of {there_are} {what} are drawn.", 8.5, MUTED, ha="left")
+            sheet.y += 0.6
 
 
 # Texts
@@ -463,16 +486,6 @@ def _number(value: float) -> str:
         return "NaN"
     if abs(value) < 10000 and value == round(value):
         return f"{value:.0f}"
-    text = f"{value:.3g}"
-    return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-") if "e" in text else text
-
-
-def _runs(indices: Iterable[int]) -> list[tuple[int, int]]:
-    """The first and last of each unbroken run."""
-    runs: list[tuple[int, int]] = []
-    for index in sorted(set(indices)):
-        if runs and index == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], index)
-        else:
-            runs.append((index, index))
-    return runs
+    if 0.005 <= abs(value) < 1000:
+        return f"{value:.{2 if abs(value) < 10 else 1}f}"
+    return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")

@@ -114,21 +114,21 @@ class SharedArray:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One block that ran. `active` are its threads that touched memory, `writing` those that stored an output."""
+    """One block that ran. `active` are its threads that touched memory, `storing` those that stored a result."""
 
     number: int
     index: Dim3
     first: int  # the own number of its first thread
     threads: int
     active: tuple[int, ...]
-    writing: tuple[int, ...]
+    storing: tuple[int, ...]
     barriers: int  # how often a barrier opened
     shared: tuple[SharedArray, ...]
 
     @property
     def idle(self) -> tuple[int, ...]:
-        """The threads that stored no output: beyond the guard, or with nothing to do."""
-        return tuple(sorted(set(range(self.threads)) - set(self.writing)))
+        """The threads that stored nothing to global memory: beyond the guard, or with nothing to do."""
+        return tuple(sorted(set(range(self.threads)) - set(self.storing)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def launch_view(
         kernel=trace.kernel,
         grid=trace.grid,
         block=trace.block,
-        blocks=_blocks(trace, writers, shared),
+        blocks=_blocks(trace, stores, shared),
         missing_blocks=_missing_blocks(trace, outputs),
         output=output,
         outputs=outputs,
@@ -224,26 +224,62 @@ def launch_view(
 
 def describe(view: LaunchView) -> str:
     """The view in words, a line for each thing that is to be seen."""
-    lines = [view.title]
+    lines = [view.title, score(view)]
     lines += [f"{view.block_name(block.index)}: {_describe_block(block)}" for block in view.blocks[:_DESCRIBED]]
     lines += [f"{len(view.blocks) - _DESCRIBED} more blocks ran"] if len(view.blocks) > _DESCRIBED else []
-    lines += [f"{view.block_name((x, 0, 0))} never ran" for x in view.missing_blocks[:_DESCRIBED]]
-    lines += [f"{len(view.strays)} stores went to {_stray_target(view.strays)}"] if view.strays else []
-    unwritten = sum(not output.writers for output in view.outputs)
+    return "\n".join(lines + oddities(view))
+
+
+def score(view: LaunchView) -> str:
+    """28 of 28 outputs right."""
     right = sum(output.ok for output in view.outputs)
-    lines += [f"{right} of {len(view.outputs)} outputs right" + (f", {unwritten} never written" if unwritten else "")]
-    return "\n".join(lines)
+    unwritten = sum(not output.writers for output in view.outputs)
+    return f"{right} of {len(view.outputs)} outputs right" + (f", {unwritten} never written" if unwritten else "")
 
 
-def thread_ranges(threads: Iterable[int]) -> str:
-    """Ascending thread numbers, shortened: 0–3, 7."""
-    ranges: list[list[int]] = []
-    for thread in threads:
-        if ranges and thread == ranges[-1][1] + 1:
-            ranges[-1][1] = thread
+def oddities(view: LaunchView) -> list[str]:
+    """What happened that no right launch does, or that a wasteful one does, a line for each kind."""
+    lines = []
+    if view.missing_blocks:
+        lines.append(_with_more(f"{view.block_name((view.missing_blocks[0], 0, 0))} never ran", view.missing_blocks))
+    targets = Counter(stray.element.buffer if stray.element else "unknown memory" for stray in view.strays)
+    lines += [f"{_plural(count, 'store')} went to {target}, not to {view.output}" for target, count in targets.items()]
+    arrays = [(view.block_name(block.index), array) for block in view.blocks for array in block.shared]
+    from_output = sorted(
+        {array.name for _, array in arrays for slot in array.slots if slot.source and slot.source.buffer == view.output}
+    )
+    lines += [f"{name} was loaded from {view.output}, where the result belongs" for name in from_output]
+    unwritten = [
+        f"{block} read {array.name}{_slot_ranges(array)} before any thread had written there"
+        for block, array in arrays
+        if any(slot.read_unwritten for slot in array.slots)
+    ]
+    overrun = [
+        f"{block}, thread {array.overruns[0].thread} {'wrote' if array.overruns[0].is_store else 'read'} "
+        f"{array.name}[{array.overruns[0].slot}], but {array.name} ends at [{len(array.slots) - 1}]"
+        for block, array in arrays
+        if array.overruns
+    ]
+    lines += [_with_more(kind[0], kind) for kind in (unwritten, overrun) if kind]
+    repeated = sum(len(output.writers) > 1 for output in view.outputs)
+    lines += [f"{_plural(repeated, 'output')} written more than once"] if repeated else []
+    return lines
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers, shortened: 0–3, 7."""
+    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in runs(numbers))
+
+
+def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """The first and last of each unbroken run of ascending numbers."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
         else:
-            ranges.append([thread, thread])
-    return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in ranges)
+            found.append((number, number))
+    return found
 
 
 # Global memory
@@ -312,14 +348,11 @@ def _missing_blocks(trace: LaunchTrace, outputs: Sequence[Output]) -> tuple[int,
 
 
 def _blocks(
-    trace: LaunchTrace, writers: Mapping[int, list[Thread]], shared: Mapping[int, tuple[SharedArray, ...]]
+    trace: LaunchTrace, stores: NDArray, shared: Mapping[int, tuple[SharedArray, ...]]
 ) -> tuple[BlockView, ...]:
     active = _threads_by_block(trace.accesses)
     barriers = Counter(barrier.block for barrier in trace.barriers)
-    writing: dict[int, set[int]] = defaultdict(set)
-    for threads in writers.values():
-        for block, thread in threads:
-            writing[block].add(thread)
+    storing = _threads_by_block(stores)
     return tuple(
         BlockView(
             number=number,
@@ -327,7 +360,7 @@ def _blocks(
             first=x * trace.block[0],
             threads=threads,
             active=active.get(number, ()),
-            writing=tuple(sorted(writing[number])),
+            storing=storing.get(number, ()),
             barriers=barriers[number],
             shared=shared[number],
         )
@@ -401,7 +434,7 @@ def _intended_regions(rows: NDArray, regions: Sequence[Region]) -> NDArray[np.in
 
 
 def _element_type(rows: NDArray, dtype: np.dtype) -> np.dtype:
-    """PTX moves untyped bits: a shared array is taken to hold what the output holds, unless its accesses are smaller."""
+    """PTX moves untyped bits: a shared array is taken to hold what the output holds, if accesses allow it."""
     smallest = int(rows["nbytes"].min()) if len(rows) else dtype.itemsize
     return dtype if smallest >= dtype.itemsize else np.dtype({1: "u1", 2: "f2", 4: "f4"}[smallest])
 
@@ -509,7 +542,7 @@ def _rank(extent: Dim3) -> int:
 def _describe_block(block: BlockView) -> str:
     parts = [f"{array.name} has {_describe_array(array)}" for array in block.shared]
     idle = block.idle
-    parts += [f"{_plural(len(idle), 'thread')} wrote no output"] if idle else []
+    parts += [f"{_plural(len(idle), 'thread')} stored no result"] if idle else []
     return "; ".join(parts) or "nothing to report"
 
 
@@ -520,18 +553,18 @@ def _describe_array(array: SharedArray) -> str:
         for count, provenance in counts
         if count
     ]
-    unwritten = sum(slot.read_unwritten for slot in array.slots)
-    filled += [f"{unwritten} read before being written"] if unwritten else []
-    filled += [f"{_plural(len(array.overruns), 'access')} outside it"] if array.overruns else []
     return ", ".join(filled)
 
 
-def _stray_target(strays: Sequence[Stray]) -> str:
-    targets = Counter(stray.element.buffer if stray.element else "memory outside every buffer" for stray in strays)
-    return ", ".join(targets)
+def _slot_ranges(array: SharedArray) -> str:
+    return f"[{ranges(number for number, slot in enumerate(array.slots) if slot.read_unwritten)}]"
+
+
+def _with_more(first: str, all_of_them: Sequence[object]) -> str:
+    return f"{first} (and {len(all_of_them) - 1} more like this)" if len(all_of_them) > 1 else first
 
 
 def _plural(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
-    return f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count} {noun}s"

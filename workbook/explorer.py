@@ -1,0 +1,52 @@
+"""A view for the notebook: choose a case and a block, and see its picture."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+
+import ipywidgets as widgets
+
+from workbook.figure import figure
+from workbook.launch_view import LaunchView, describe
+
+PIXELS_PER_INCH = 96  # of the page; the picture has twice as many, for sharp text on every screen
+
+ALL_BLOCKS = "all blocks"
+
+
+def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
+    """The launches of the cases that were run, by the names of the cases, drawn from what their threads did."""
+    if not views:
+        return widgets.HTML("<p>No launch has been recorded yet.</p>")
+    case = widgets.Dropdown(options=list(views), description="Case", layout=widgets.Layout(width="auto"))
+    block = widgets.Dropdown(description="Block", layout=widgets.Layout(width="auto"))
+    picture = widgets.HTML()
+
+    def offer_blocks(_change: object = None) -> None:
+        view = views[case.value]
+        blocks = [(view.block_name(one.index), one.number) for one in view.blocks]
+        # Setting the options selects the first, and so redraws, if another was selected.
+        block.options = [(ALL_BLOCKS, None), *blocks]
+        draw()
+
+    def draw(_change: object = None) -> None:
+        picture.value = picture_html(views[case.value], block.value)
+
+    case.observe(offer_blocks, names="value")
+    block.observe(draw, names="value")
+    offer_blocks()
+    return widgets.VBox([widgets.HBox([case, block]), picture])
+
+
+def picture_html(view: LaunchView, block: int | None = None) -> str:
+    """An <img> of the figure that carries its data and its description."""
+    drawn = figure(view, block)
+    png = io.BytesIO()
+    drawn.savefig(png, format="png", dpi=2 * PIXELS_PER_INCH)
+    data = base64.b64encode(png.getvalue()).decode()
+    width = round(drawn.get_size_inches()[0] * PIXELS_PER_INCH)
+    alt = html.escape(describe(view), quote=True)
+    return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="width: {width}px; max-width: 100%">'
