@@ -63,6 +63,7 @@ METHODS_THAT_LAUNCH_NOTHING = words(
     "synchronize enqueue_memset enqueue_copy enqueue_create_buffer enqueue_create_host_buffer name api id"
 )
 EXISTING_METHODS = METHODS_THAT_LAUNCH_NOTHING | {LAUNCH, "enqueue_cpu_function"}
+NEED_A_VALUE = words("= + - / // % **")
 ONLY_ON_A_GPU = words("thread_idx block_idx global_idx block_dim grid_dim lane_id warp_id barrier")
 
 
@@ -196,10 +197,10 @@ def lint(region: str, op_text: str, kernel_texts: Mapping[str, str]) -> list[Fin
     if not is_attempted(region):
         return []
     learner = Region(region, op_text, kernel_texts)
-    broken = [finding for rule in SYNTAX_RULES for finding in rule(learner)]
-    if broken:
+    for syntax_rule in SYNTAX_RULES:
         # What follows a slip of syntax cannot be read with certainty.
-        return [min(broken, key=_position)]
+        for finding in syntax_rule(learner):
+            return [finding]
 
     findings = [finding for rule in REGION_RULES for finding in rule(learner)]
     for launch in learner.launches:
@@ -303,6 +304,15 @@ def missing_comma(region: Region) -> Iterator[Finding]:
                 ends_a_value = before.kind in ("name", "number") or before.text in (")", "]")
                 if ends_a_value and after.kind in ("name", "number") and not {before.text, after.text} & KEYWORDS:
                     yield _finding("missing-comma", after, message, before=before.text, after=after.text)
+
+
+def missing_value(region: Region) -> Iterator[Finding]:
+    message = "Something is missing after `{sign}`."
+    for launch in region.launches:
+        for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
+            last = argument.value[-1]
+            if last.text in NEED_A_VALUE:
+                yield _finding("missing-value", last, message, sign=last.text)
 
 
 # The region as a whole
@@ -693,14 +703,14 @@ def unknown_parameter(launch: Launch, region: Region) -> Iterator[Finding]:
 def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
     if launch.kernel is None or not _countable_parameters(launch.kernel):
         return
+    if list(number_of_parameters(launch, region)):
+        return
     if list(order_of_arguments(launch, region)):
         return  # layouts that follow exchanged arguments are the same mistake
     message = (
         "`{given}` stands where `{kernel}` takes `{wanted}`. Its compile-time parameters are, in this order: {names}."
     )
     parameters = launch.kernel.function.parameters
-    if len(launch.kernel.given or ()) != sum(parameter.passing != "inferred" for parameter in parameters):
-        return
     by_position = iter(parameter for parameter in parameters if parameter.passing in ("pos", "pos_or_kw"))
     by_name = {parameter.name: parameter for parameter in parameters}
     for argument in launch.kernel.given or ():
@@ -766,7 +776,14 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
             yield _finding("block-too-large", at, message, threads=threads, limit=MAX_THREADS_PER_BLOCK)
 
 
-SYNTAX_RULES = (unclosed_string, unbalanced_bracket, old_statement, keyword_without_equals, missing_comma)
+SYNTAX_RULES = (
+    unclosed_string,
+    unbalanced_bracket,
+    old_statement,
+    keyword_without_equals,
+    missing_comma,
+    missing_value,
+)
 REGION_RULES = (unknown_name, unknown_method, missing_var, missing_context, kernel_called_directly)
 CALL_RULES = (
     kernel_missing,
