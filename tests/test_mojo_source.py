@@ -42,7 +42,7 @@ def g[T: Copyable, *, k: StaticString = "a,b"](mut x: T, var y: Int, ref z: Int,
     [
         ("a.b_1 `odd name`", "name operator name name"),
         ("15 0x1F 1_000 2.5 .5 1e-3 2.", "number number number number number number number"),
-        ('\'a\' "b\\"" r\'\\\' \'\'\'c\n\'\'\' """d"e""" ""', "string string string string string string"),
+        ('\'a\' "b\\"" r\'\\d\' \'\'\'c\n\'\'\' """d"e""" ""', "string string string string string string"),
         ('t"{x["key"]} (" f', "string name"),
         ('\'a\n"""b\n', "unterminated newline unterminated"),
         ("x # 'y (\nz", "name comment newline name"),
