@@ -1,19 +1,24 @@
 """Builds the graph of an attempt and runs it. Runs in the worker; all that an attempt needs of MAX is here."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+import softgpu
+from softgpu import LaunchTrace, Trace
 from workbook.devices import describe_device, open_device
-from workbook.mojo import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
+from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, find_puzzle, python_side
 
 if TYPE_CHECKING:
     from max.driver import Buffer
-    from softgpu import LaunchTrace
+
+    from softgpu.driver import Launcher
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ class Execution:
     outputs: tuple[np.ndarray, ...] | None = None
     places: tuple[dict[str, BufferPlace], ...] = ()
     """For each case, its buffers by the names that the puzzle gives them."""
-    launches: "tuple[LaunchTrace, ...]" = ()
-    """In the order of execution; empty on a device that records none."""
+    recorded: bool = False
+    """Whether the device records launches."""
+    launches: tuple[LaunchTrace, ...] = ()
+    """In the order of execution."""
     failure: Failure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -58,12 +65,11 @@ class Executor:
         from max.engine import InferenceSession
 
         self.session = InferenceSession(devices=[self.device])
-        self.trace: Any = None
+        self.launcher: Launcher | None = None
+        self.trace = Trace()
         if kind == "softgpu":
-            import softgpu
-
-            self.trace = softgpu.Trace()
-            softgpu.install().observers.append(self.trace)
+            self.launcher = softgpu.install()
+            self.launcher.observers.append(self.trace)
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
         """Compile an op.mojo and run all cases of its puzzle in one graph, on random data from `seed`."""
@@ -75,6 +81,7 @@ class Executor:
             device=describe_device(self.kind),
             cases=cases,
             expected=tuple(python.expected_result(*case) for case in cases),
+            recorded=self.launcher is not None,
         )
         clock = Clock()
 
@@ -93,18 +100,19 @@ class Executor:
         try:
             model = self.session.load(python.build_graph(cases, self.device, [kernels, op]))
         except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
-            return failed("graph", str(error))
+            return failed("graph", _full_text(error))
         clock.lap("graph")
 
         progress("run")
         inputs = [[self._on_device(array) for array in case] for case in cases]
-        if self.trace is not None:
+        if self.launcher is not None:
             self.trace.launches.clear()
+            self.launcher.errors.clear()
         try:
             results = model.execute(*(buffer for case in inputs for buffer in case))
         except Exception as error:
             results = None
-            execution = failed("launch", str(error))
+            execution = failed("launch", self._launch_error() or _full_text(error))
         clock.lap("run")
 
         output_name, *input_names = puzzle.arguments
@@ -115,8 +123,7 @@ class Executor:
             for place, result in zip(places, results, strict=True):
                 place[output_name] = _place(result)
             execution = replace(execution, outputs=tuple(self._to_numpy(result) for result in results))
-        launches = tuple(self.trace.launches) if self.trace is not None else ()
-        return replace(execution, places=tuple(places), launches=launches, seconds=clock.seconds)
+        return replace(execution, places=tuple(places), launches=tuple(self.trace.launches), seconds=clock.seconds)
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
         """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
@@ -124,6 +131,10 @@ class Executor:
         kernels = precompile_kernels()
         op = precompile_op(puzzle.id, op_text, kernels)
         python_side(puzzle).main(self.device, [kernels, op])
+
+    def _launch_error(self) -> str:
+        """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""
+        return str(self.launcher.errors[-1]) if self.launcher is not None and self.launcher.errors else ""
 
     def _on_device(self, array: np.ndarray) -> "Buffer":
         from max.driver import Buffer
@@ -147,6 +158,12 @@ class Clock:
         now = time.perf_counter()
         self.seconds[stage] = now - self._last
         self._last = now
+
+
+def _full_text(error: BaseException) -> str:
+    """The text of an error after those of its causes: MAX hides Mojo's output in the cause."""
+    cause = error.__cause__ or error.__context__
+    return f"{_full_text(cause)}\n{error}" if cause is not None else str(error)
 
 
 def _place(buffer: "Buffer") -> BufferPlace:

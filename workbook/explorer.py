@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Mapping
 
-import ipywidgets as widgets
+import ipywidgets as widgets  # type: ignore[import-untyped]
 
 from workbook.figure import figure
 from workbook.launch_view import LaunchView, describe
@@ -28,8 +28,10 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
     def offer_blocks(_change: object = None) -> None:
         view = views[case.value]
         blocks = [(view.block_name(one.index), one.number) for one in view.blocks]
-        # Setting the options selects the first, and so redraws, if another was selected.
+        # New options select the first of them: not to be drawn twice.
+        block.unobserve(draw, names="value")
         block.options = [(ALL_BLOCKS, None), *blocks]
+        block.observe(draw, names="value")
         draw()
 
     def draw(_change: object = None) -> None:

@@ -373,9 +373,9 @@ def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> No
     columns = range(block.first, block.first + len(array.slots))
     for column, slot in zip(columns, array.slots, strict=True):
         _draw_slot(sheet, column, slot, array.name)
-    writers = ranges(sorted({writer for slot in array.slots for writer in slot.writers}))
-    readers = ranges(sorted({reader for slot in array.slots for reader in slot.readers}))
-    text = f"written by {writers}, read by {readers}" if writers and readers else "not used"
+    writers = ranges(sorted({writer for slot in array.slots for writer in slot.writers})) or "no thread"
+    readers = ranges(sorted({reader for slot in array.slots for reader in slot.readers})) or "no thread"
+    text = f"written by {writers}, read by {readers}"
     span = sheet.span(columns)
     if span:
         fits_right = span[1] + 0.3 + len(text) * 0.15 < sheet.width
@@ -428,10 +428,10 @@ def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
     if span:
         look = Look("", "none", WRONG.edge)
         sheet.box(span[0] + 0.03, sheet.y, span[1] - span[0] - 0.06, 0.9, look, 1.2, "missing block", dashed=True)
-        roomy = span[1] - span[0] >= 5
-        centre = (span[0] + span[1]) / 2
-        place = {"x": centre, "ha": "center"} if roomy else {"x": span[1] + 0.3, "ha": "left"}
-        sheet.text(y=sheet.y + 0.45, text=f"{view.block_name((x, 0, 0))} never ran", size=9, colour=WRONG.edge, **place)
+        fits_inside = span[1] - span[0] >= 5
+        x_text, side = ((span[0] + span[1]) / 2, "center") if fits_inside else (span[1] + 0.3, "left")
+        name = view.block_name((x, 0, 0))
+        sheet.text(x_text, sheet.y + 0.45, f"{name} never ran", 9, WRONG.edge, ha=side)
     sheet.y += 1.25
 
 

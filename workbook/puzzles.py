@@ -2,7 +2,7 @@
 
 import importlib.util
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,6 +49,10 @@ class Puzzle:
     """What the op passes to the kernel, by the names of the graph: the output, then the inputs in the order of a case."""
     placeholder: str
     """What the region of the problem holds when it is handed out: a comment."""
+    threads_per_block: int
+    """The block size that the kernel is written for."""
+    shared: dict[str, str]
+    """The kernel's shared arrays in the order of its source, and their sizes as expressions of a case's sizes."""
     cases: tuple[dict[str, int], ...]
     """The sizes that an attempt is checked with, as keyword arguments of `make_case`."""
     tolerance: float
@@ -57,6 +61,16 @@ class Puzzle:
     explanation: str
     wrong: tuple[Mistake, ...]
     right: tuple[Variant, ...]
+
+    @property
+    def shared_names(self) -> tuple[str, ...]:
+        return tuple(self.shared)
+
+    def shared_slots(self, name: str, sizes: Mapping[str, int]) -> int | None:
+        """How many slots a shared array must have for a case; None for an array that puzzles.toml does not name."""
+        if name not in self.shared:
+            return None
+        return eval(self.shared[name], {"__builtins__": {}}, {"TPB": self.threads_per_block, **sizes})
 
     @property
     def problem_file(self) -> Path:
@@ -122,6 +136,8 @@ def _puzzle(id: str, table: dict[str, Any]) -> Puzzle:
         kernel_module=table["kernel_module"],
         arguments=tuple(table["arguments"]),
         placeholder=table["placeholder"],
+        threads_per_block=table["threads_per_block"],
+        shared=table["shared"],
         cases=tuple(table["cases"]),
         tolerance=table["tolerance"],
         hints=tuple(table["hints"]),

@@ -22,6 +22,10 @@ TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
 
 
+Request = tuple[str, str, int]
+"""A puzzle's id, the text of an op.mojo, and the seed of the random data."""
+
+
 class WorkerLost(Exception):
     """The worker died, or was given up, in the middle of an attempt. The message says why; a new one is starting."""
 
@@ -41,24 +45,15 @@ class Worker:
         return self._process.pid
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run an attempt; `progress` hears of each stage: "start", "precompile", "graph", "run".
+        """Run an attempt; `progress` hears of each stage: "precompile", "graph", "run".
 
         Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
         """
         assert self._process is not None
         if self._process.poll() is not None:
             self._replace()
-        deadline = time.monotonic() + self.time_limit
         try:
-            self._connection.send((puzzle_id, op_text, seed))
-            while True:
-                kind, content = self._receive(deadline)
-                if kind == "progress":
-                    progress(content)
-                elif kind == "result":
-                    return content
-                elif kind == "error":
-                    raise content
+            kind, content = self._converse((puzzle_id, op_text, seed), progress)
         except (EOFError, OSError):
             code = self._process.wait()
             last_words = self._last_words()
@@ -74,9 +69,24 @@ class Worker:
                 f"The attempt took longer than {self.time_limit:.0f} seconds and was stopped; a new worker has been "
                 "started. Does the kernel, or a loop around the launch, ever end?"
             ) from None
-        except KeyboardInterrupt:
+        except BaseException:  # an interrupt, most of all: the worker is in the middle of something
             self._replace()
             raise
+        if kind == "error":
+            raise content
+        return content
+
+    def _converse(self, request: Request, progress: Callable[[str], None]) -> tuple[str, Any]:
+        """Send a request, and pass on progress until the answer is there."""
+        deadline = time.monotonic() + self.time_limit
+        self._connection.send(request)
+        while True:
+            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            kind, content = self._connection.recv()
+            if kind != "progress":
+                return kind, content
+            progress(content)
 
     def close(self) -> None:
         """End the process."""
@@ -84,11 +94,6 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._connection.close()
-
-    def _receive(self, deadline: float) -> Any:
-        if not self._connection.poll(max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        return self._connection.recv()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()

@@ -1,0 +1,16 @@
+ctx.enqueue_function[
+    conv1d_kernel[
+        OutLayout=OutLayout,
+        InLayout=InLayout,
+        ConvLayout=ConvLayout,
+        input_size=input_size,
+        conv_size=conv_size,
+        dtype=dtype,
+    ]
+](
+    output_tensor,
+    input_tensor,
+    kernel_tensor,
+    grid_dim=BLOCKS_PER_GRID,
+    block_dim=TPB,
+)

@@ -1,0 +1,1 @@
+conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype](output_tensor, input_tensor, kernel_tensor)

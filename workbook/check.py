@@ -1,0 +1,172 @@
+"""Checks an attempt: lint, build and run, then a verdict that names what is wrong and where."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import SystemRandom
+
+import numpy as np
+
+from softgpu import LaunchTrace
+from workbook import attempts, lint, rooms
+from workbook.compiler_errors import explain_compile_error, quote_line
+from workbook.diagnosis import explain_fault, explain_wrong_output, remarks
+from workbook.execution import BufferPlace, Execution
+from workbook.launch_view import Buffer, LaunchView, launch_view
+from workbook.puzzles import Puzzle
+from workbook.region import RegionError, read_region
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
+from workbook.worker import Worker
+
+Progress = Callable[[str], None]
+
+
+def check_problem(puzzle: Puzzle, worker: Worker, progress: Progress, seed: int | None = None) -> Verdict:
+    """Check the learner's file as it stands."""
+    try:
+        op_text = attempts.read_problem(puzzle)
+    except RegionError as error:
+        return Verdict(puzzle.id, FAILED, str(error), stage="lint")
+    return check_op(puzzle, op_text, worker, progress, seed)
+
+
+def check_op(puzzle: Puzzle, op_text: str, worker: Worker, progress: Progress, seed: int | None = None) -> Verdict:
+    """Check the text of an op.mojo. Random data comes from `seed`, which is new each time if it is None."""
+    at_once = check_at_once(puzzle, op_text)
+    if at_once is not None:
+        return at_once
+    if seed is None:
+        seed = SystemRandom().randrange(10**6)
+    execution = worker.run(puzzle.id, op_text, seed, progress)
+    verdict = judge(puzzle, op_text, execution)
+    return replace(verdict, device=execution.device, seed=seed, seconds=execution.seconds)
+
+
+def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
+    """The verdict where it can be read off the text: nothing filled in, or a mistake that the lint sees."""
+    code = read_region(op_text).code
+    if not lint.is_attempted(code):
+        return Verdict(
+            puzzle.id,
+            NOT_ATTEMPTED,
+            f"The launch in {puzzle.problem_file.relative_to(rooms.ROOT)} is still empty. "
+            f"Fill in the call of ctx.enqueue_function; a hint is there if you ask for it.",
+            stage="lint",
+        )
+    kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()}
+    findings = lint.lint(code, op_text, kernel_texts)
+    if not findings:
+        return None
+    first, *others = findings
+    return Verdict(
+        puzzle.id,
+        FAILED,
+        first.message,
+        details=tuple(
+            [quote_line(first.line, code.splitlines()[first.line - 1], first.column)]
+            + [f"Line {other.line} of your code: {other.message}" for other in others]
+        ),
+        stage="lint",
+    )
+
+
+def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
+    """The verdict on an attempt that was built and, if it compiled, run."""
+    failure = execution.failure
+    if failure is not None and failure.stage != "launch":
+        explanation = explain_compile_error(failure, read_region(op_text))
+        return Verdict(puzzle.id, FAILED, explanation[0], explanation[1:], stage="compiler", raw=failure.text)
+
+    cases = tuple(_case_result(puzzle, execution, number) for number in range(len(execution.cases)))
+    if failure is not None:
+        reason = explain_fault(puzzle, cases)
+        details = (reason,) if reason else ()
+        headline = f"The launch failed: {failure.text}"
+        return Verdict(puzzle.id, FAILED, headline, details, stage="driver", cases=cases, raw=failure.text)
+
+    wrong = [case for case in cases if not case.right]
+    if wrong:
+        headline = f"{len(wrong)} of {len(cases)} cases differ from NumPy."
+        details = tuple(explain_wrong_output(puzzle, wrong[0]))
+        return Verdict(puzzle.id, FAILED, headline, details, stage="check", cases=cases)
+    headline = f"all {len(cases)} cases match NumPy."
+    return Verdict(puzzle.id, PASSED, headline, remarks=tuple(remarks(puzzle, cases)), stage="check", cases=cases)
+
+
+def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResult:
+    inputs, expected = execution.cases[number], execution.expected[number]
+    output = execution.outputs[number] if execution.outputs is not None else None
+    traces = _launches_of_case(execution, number)
+    places = _places(puzzle, execution, number, traces)
+    sizes = puzzle.cases[number]
+    return CaseResult(
+        sizes=sizes,
+        inputs=dict(zip(puzzle.arguments[1:], inputs, strict=True)),
+        expected=expected,
+        output=output,
+        first_wrong=None if output is None else _first_wrong(output, expected, puzzle.tolerance),
+        recorded=execution.recorded,
+        launches=len(traces),
+        passed=_passed_buffers(traces[-1], places) if traces else (),
+        view=_view(puzzle, traces[-1], places, expected, output, sizes) if traces else None,
+    )
+
+
+def _first_wrong(output: np.ndarray, expected: np.ndarray, tolerance: float) -> int | None:
+    wrong = np.flatnonzero(~np.isclose(output, expected, rtol=tolerance, atol=tolerance))
+    return int(wrong[0]) if len(wrong) else None
+
+
+def _launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
+    """The launches that were handed a buffer of this case: MAX runs the calls of a graph in an order of its own."""
+    addresses = {place.address for place in execution.places[number].values()}
+    return [trace for trace in execution.launches if addresses.intersection(_pointers(trace))]
+
+
+def _pointers(trace: LaunchTrace) -> list[int]:
+    """The first eight bytes of each parameter: the address, where it is a tensor."""
+    return [int.from_bytes(parameter[:8], "little") for parameter in trace.parameters]
+
+
+def _places(
+    puzzle: Puzzle, execution: Execution, number: int, traces: list[LaunchTrace]
+) -> dict[str, BufferPlace]:
+    """The buffers of a case. Where the launch failed there is no output to ask for its address: then it is the one
+    buffer that the kernel was handed beside the inputs."""
+    places = dict(execution.places[number])
+    output = puzzle.arguments[0]
+    if output not in places and traces:
+        known = {place.address for place in places.values()}
+        others = [region for region in traces[-1].buffers if region.address in set(_pointers(traces[-1])) - known]
+        if len(others) == 1:
+            places[output] = BufferPlace(others[0].address, others[0].nbytes)
+    return places
+
+
+def _passed_buffers(trace: LaunchTrace, places: dict[str, BufferPlace]) -> tuple[str | None, ...]:
+    names = {place.address: name for name, place in places.items()}
+    return tuple(names.get(pointer) for pointer in _pointers(trace))
+
+
+def _view(
+    puzzle: Puzzle,
+    trace: LaunchTrace,
+    places: dict[str, BufferPlace],
+    expected: np.ndarray,
+    output: np.ndarray | None,
+    sizes: dict[str, int],
+) -> LaunchView | None:
+    if puzzle.arguments[0] not in places:
+        return None
+    dtype = expected.dtype
+    return launch_view(
+        trace,
+        {name: Buffer(place.address, place.nbytes // dtype.itemsize, dtype) for name, place in places.items()},
+        expected,
+        np.full_like(expected, np.nan) if output is None else output,
+        shared_names=puzzle.shared_names,
+        output=puzzle.arguments[0],
+        case=", ".join(f"{name} {size}" for name, size in sizes.items()),
+        rtol=puzzle.tolerance,
+        atol=puzzle.tolerance,
+    )
+

@@ -1,0 +1,140 @@
+"""The command `workbook`."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+
+from workbook import attempts, rooms
+from workbook.check import check_at_once, check_problem
+from workbook.compiler_errors import explain_compile_error
+from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device
+from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
+from workbook.region import RegionError, read_region
+
+
+def main() -> int:
+    """Run the command; returns the exit status: 0 done and right, 1 wrong or not attempted, 2 bad usage."""
+    options = _parser().parse_args()
+    try:
+        return options.run(options)
+    except (UnknownPuzzle, NoSuchDevice, RegionError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workbook", description="Learn to launch GPU kernels with MAX and Mojo.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a puzzle's program on your file")
+    run.add_argument("puzzle", help="for example p17")
+    run.add_argument("--solution", action="store_true", help="run the solution instead of your file")
+    run.add_argument("--device", choices=CHOICES, help="default: a GPU if one answers, else softgpu")
+    run.set_defaults(run=_run)
+
+    check = commands.add_parser("check", help="check your file on all sizes")
+    check.add_argument("puzzle")
+    check.add_argument("--seed", type=int, help="of the random data; default: a new one each time")
+    check.add_argument("--device", choices=("gpu", "softgpu"), help="default: a GPU if one answers, else softgpu")
+    check.set_defaults(run=_check)
+
+    reset = commands.add_parser("reset", help="empty a puzzle's region again; your version is kept in the history")
+    reset.add_argument("puzzle")
+    reset.set_defaults(run=_reset)
+
+    lab = commands.add_parser("lab", help="open the workbook in JupyterLab; further arguments go to JupyterLab")
+    lab.set_defaults(run=_lab)
+    test = commands.add_parser("test", help="lint, type check and test the workbook; further arguments go to pytest")
+    test.set_defaults(run=_test)
+    for command in (lab, test):
+        command.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    puzzle = find_puzzle(options.puzzle)
+    kind = options.device or default_device()
+    if options.solution:
+        op_text = puzzle.solution_file.read_text()
+    else:
+        op_text = attempts.read_problem(puzzle)
+        # The op's own CPU implementation needs no launch.
+        verdict = check_at_once(puzzle, op_text) if kind != "cpu" else None
+        if verdict is not None:
+            print(verdict)
+            return 1
+    return _run_main(puzzle, op_text, kind)
+
+
+def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
+    from workbook.execution import Executor, Failure
+    from workbook.mojo_compiler import MojoCompileError
+
+    # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    executor = Executor(kind)
+    print(f"Device: {describe_device(kind)}", flush=True)
+    try:
+        executor.run_main(puzzle.id, op_text)
+    except MojoCompileError as error:
+        failure = Failure("precompile", error.raw, tuple(error.diagnostics))
+        print("\n".join(explain_compile_error(failure, read_region(op_text))))
+        return 1
+    except AssertionError as error:
+        print(f"Verification failed: {str(error).strip()}\nWhy, and where, says: workbook check {puzzle.id}")
+        return 1
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    puzzle = find_puzzle(options.puzzle)
+    verdict = check_at_once(puzzle, attempts.read_problem(puzzle))
+    if verdict is None:
+        from workbook.worker import Worker, WorkerLost
+
+        worker = Worker(options.device or default_device())
+        try:
+            verdict = check_problem(puzzle, worker, lambda stage: print(f"{stage} …", flush=True), options.seed)
+        except WorkerLost as error:
+            print(error, file=sys.stderr)
+            return 1
+        finally:
+            worker.close()
+        print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
+    print(verdict)
+    return 0 if verdict.passed else 1
+
+
+def _reset(options: argparse.Namespace) -> int:
+    puzzle = find_puzzle(options.puzzle)
+    attempts.reset(puzzle)
+    print(f"problems/{puzzle.id}/op.mojo is as it was at first. Your versions are in {rooms.HISTORY / puzzle.id}.")
+    return 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    first = next(iter(all_puzzles().values()))
+    notebook = str(rooms.NOTEBOOKS.relative_to(rooms.ROOT) / first.notebook)
+    os.chdir(rooms.ROOT)
+    return subprocess.call([sys.executable, "-m", "jupyterlab", notebook, *options.arguments])
+
+
+def _test(options: argparse.Namespace) -> int:
+    steps = (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy", "workbook", "softgpu"],
+        ["pytest", *options.arguments],
+    )
+    for step in steps:
+        print(f"── {' '.join(step)}", flush=True)
+        status = subprocess.call([sys.executable, "-m", *step], cwd=rooms.ROOT)
+        if status != 0:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

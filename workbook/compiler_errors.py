@@ -1,0 +1,114 @@
+"""Explains what the Mojo compiler says of a launch: the point of it, the learner's own line, and what to do.
+
+Mojo reports in two steps. `mojo precompile` finds what is wrong with the text, in seconds. What depends on the sizes
+and types of the graph's tensors shows only when MAX compiles the graph, as a long chain of notes whose last one is
+the reason.
+"""
+
+import re
+
+from workbook.execution import Failure
+from workbook.mojo_compiler import Diagnostic
+from workbook.region import Region
+
+KNOWN_REASONS = (
+    (
+        r"missing required argument: '(grid_dim|block_dim)'",
+        "The launch needs `{0}`: say how many {0_meaning}.",
+    ),
+    (
+        r"'(fn|alias)' has been removed",
+        "`{0}` belongs to an older Mojo and has been removed: write `{0_new}`.",
+    ),
+    (
+        r"use of unknown declaration '(\w+)'; did you mean '(\w+)'",
+        "The name `{0}` does not exist here; did you mean `{1}`?",
+    ),
+    (
+        r"use of unknown declaration '(\w+)'",
+        "The name `{0}` does not exist here. The names that op.mojo offers stand above the marked region.",
+    ),
+    (
+        r"failed to infer parameter '(\w+)'",
+        "The kernel's compile-time parameter `{0}` is missing in the square brackets.",
+    ),
+    (
+        r"argument #(\d+) of type .* is not encodable as the declared function argument type",
+        "Argument number {0_from_one} of the kernel has another type than the kernel's compile-time parameters say: "
+        "its layout, or its dtype, is that of another tensor. Are the arguments, and the layouts in the square "
+        "brackets, in the kernel's order?",
+    ),
+    (
+        r"Wrong number of arguments to enqueue",
+        "The launch passes another number of arguments than the kernel takes: one for each of its tensors.",
+    ),
+    (
+        r"Int and UInt do not conform to DevicePassable",
+        "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the square "
+        "brackets.",
+    ),
+    (
+        r"Current compilation target does not support operation: (\w+)",
+        "The kernel is called as an ordinary function, which runs it on the CPU, where there is no `{0}`. "
+        "ctx.enqueue_function launches it on the GPU.",
+    ),
+)
+"""What the compiler says, and what it means here. `{0}`, `{1}` are what the pattern's groups caught."""
+
+MEANINGS = {"grid_dim": "blocks the grid has", "block_dim": "threads a block has"}
+REPLACEMENTS = {"fn": "def", "alias": "comptime"}
+
+
+def explain_compile_error(failure: Failure, region: Region) -> tuple[str, ...]:
+    """A headline, then the learner's line and what else is known. Line numbers are those of the learner's code."""
+    if failure.diagnostics:
+        return _explain_diagnostics(failure.diagnostics, region)
+    return _explain_instantiation(failure.text, region)
+
+
+def _explain_diagnostics(diagnostics: tuple[Diagnostic, ...], region: Region) -> tuple[str, ...]:
+    first = diagnostics[0]
+    reason = next(filter(None, map(_known, (first.message, *first.notes))), None)
+    headline = reason or f"Mojo does not accept it: {first.message}."
+    return (headline, _place(region, first.file, first.line, first.column, first.source))
+
+
+def _explain_instantiation(text: str, region: Region) -> tuple[str, ...]:
+    """The text has a chain of notes for each call in the graph. They all say the same, so the first one will do: it
+    ends with the constraint that failed, and on the way it names the line of the op."""
+    constraint = re.search(r"constraint failed: (.+)", text)
+    reason = constraint[1] if constraint else text.strip()
+    headline = _known(reason) or f"MAX cannot compile the op for the sizes of this check: {reason}."
+    places = re.findall(r"op\.mojo:(\d+):(\d+): note: call expansion", text[: constraint.end()] if constraint else text)
+    if not places:
+        return (headline,)
+    line, column = map(int, places[-1])
+    return (headline, _place(region, "op.mojo", line, column, ""))
+
+
+def _known(message: str) -> str | None:
+    for pattern, meaning in KNOWN_REASONS:
+        match = re.search(pattern, message)
+        if match:
+            words = {}
+            for number, group in enumerate(match.groups()):
+                words[f"{number}_meaning"] = MEANINGS.get(group, "")
+                words[f"{number}_new"] = REPLACEMENTS.get(group, "")
+                words[f"{number}_from_one"] = str(int(group) + 1) if group.isdigit() else ""
+            return meaning.format(*match.groups(), **words)
+    return None
+
+
+def _place(region: Region, file: str, line: int, column: int, source: str) -> str:
+    """The line that an error points at: in the learner's own numbers where it is theirs, else in the file's."""
+    code = region.code.splitlines()
+    own_line = line - region.first_line + 1
+    if file == "op.mojo" and 1 <= own_line <= len(code):
+        return quote_line(own_line, code[own_line - 1], column - region.indentation)
+    return f"{file}, line {line}:  {source.strip()}"
+
+
+def quote_line(number: int, text: str, column: int) -> str:
+    """A line of the learner's code with a caret under the column; both count from 1."""
+    start = f"line {number}:  "
+    return f"{start}{text}\n{' ' * (len(start) + max(column, 1) - 1)}^"

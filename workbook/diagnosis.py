@@ -1,0 +1,207 @@
+"""Why an attempt that ran is wrong, or wasteful though right: told from what its launches really did."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from workbook.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
+from workbook.puzzles import Puzzle
+from workbook.verdict import CaseResult
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong output, with all that is known about it."""
+
+    puzzle: Puzzle
+    case: CaseResult
+    view: LaunchView
+    index: int
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """The block and thread that the kernel deals this output to: index = block_dim.x · block_idx.x + thread_idx.x."""
+        return divmod(self.index, self.view.block[0])
+
+    @property
+    def read(self) -> Iterator[tuple[SharedArray, int, Slot]]:
+        """The shared slots that the owner read."""
+        number, thread = self.owner
+        for block in self.view.blocks:
+            if block.number == number:
+                for array in block.shared:
+                    for position, slot in enumerate(array.slots):
+                        if thread in slot.readers:
+                            yield array, position, slot
+
+    @property
+    def overruns(self) -> Iterator[tuple[SharedArray, Overrun]]:
+        """Where the owner went past the end of a shared array."""
+        number, thread = self.owner
+        for block in self.view.blocks:
+            if block.number == number:
+                for array in block.shared:
+                    yield from ((array, overrun) for overrun in array.overruns if overrun.thread == thread)
+
+
+def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
+    """What is wrong with the first wrong output of a case, who should have written it, and why it is as it is."""
+    index = case.first_wrong
+    assert index is not None and case.output is not None
+    found = f"With {case.name}, output[{index}] is {case.output[index]:g}, but NumPy says {case.expected[index]:g}."
+    if not case.recorded:
+        return [found]
+    if case.view is None:
+        return [found, "In this case nothing was launched: the call of ctx.enqueue_function was not reached."]
+    wrong = Wrong(puzzle, case, case.view, index)
+    block, thread = wrong.owner
+    return [f"{found} Thread {thread} of block {block} should have written it.", explain_launch(wrong)]
+
+
+def explain_launch(wrong: Wrong) -> str:
+    """The first of the reasons that holds, from the most to the least fundamental."""
+    for reason in REASONS:
+        found = reason(wrong)
+        if found:
+            return found
+    return "The picture shows which values went into it: p.picture()."
+
+
+def exchanged_buffers(wrong: Wrong) -> str | None:
+    wanted, passed = wrong.puzzle.arguments, wrong.case.passed
+    if passed == wanted or len(passed) != len(wanted):
+        return None
+    names = ", ".join(name or "something else" for name in passed)
+    return (
+        f"The kernel takes the buffers ({', '.join(wanted)}) in this order; the launch passed ({names}). "
+        "Put the arguments into the kernel's order."
+    )
+
+
+def wrong_block_size(wrong: Wrong) -> str | None:
+    threads, needed = wrong.view.block[0], wrong.puzzle.threads_per_block
+    if threads == needed:
+        return None
+    reason = (
+        f"block_dim gives a block {_count(threads, 'thread')} in x, but the kernel's tile is laid out for TPB = {needed}"
+    )
+    if wrong.view.grid[0] == needed:
+        return f"{reason}, and grid_dim gives {needed} blocks: are grid_dim and block_dim exchanged?"
+    consequence = unwritten_slot(wrong) or overrun(wrong)
+    return f"{reason}. {consequence}" if consequence else f"{reason}."
+
+
+def missing_blocks(wrong: Wrong) -> str | None:
+    block, _ = wrong.owner
+    if block not in wrong.view.missing_blocks:
+        return None
+    elements, threads = len(wrong.case.expected), wrong.view.block[0]
+    reason = (
+        f"Block {block} never ran: grid_dim has {_count(wrong.view.grid[0], 'block')}, "
+        f"{elements} elements need {-(-elements // threads)}"
+    )
+    y, z = wrong.view.grid[1:]
+    return f"{reason} in x (the {y * z} blocks in y and z repeat the same elements)." if y * z > 1 else f"{reason}."
+
+
+def guarded(wrong: Wrong) -> str | None:
+    block, thread = wrong.owner
+    if wrong.view.outputs[wrong.index].writers:
+        return None
+    return (
+        f"Thread {thread} of block {block} ran but wrote nothing: the kernel's guard held it back. "
+        "Which number did the launch give for the size that the guard compares with?"
+    )
+
+
+def wrong_shared_size(wrong: Wrong) -> str | None:
+    for block in wrong.view.blocks:
+        for array in block.shared:
+            needed = wrong.puzzle.shared_slots(array.name, wrong.case.sizes)
+            if needed is not None and needed != len(array.slots):
+                return (
+                    f"The kernel's shared array `{array.name}` has {_count(len(array.slots), 'slot')}; {wrong.case.name} "
+                    f"needs {needed}. Which numbers did the launch give as the kernel's compile-time sizes?"
+                )
+    return None
+
+
+def unwritten_slot(wrong: Wrong) -> str | None:
+    for array, position, slot in wrong.read:
+        if slot.read_unwritten:
+            return f"The thread read {array.name}[{position}], which no thread had written by then."
+    return None
+
+
+def overrun(wrong: Wrong) -> str | None:
+    for array, found in wrong.overruns:
+        action = "wrote" if found.is_store else "read"
+        return f"The thread {action} {array.name}[{found.slot}], but `{array.name}` has {len(array.slots)} slots."
+    return None
+
+
+def zero_instead_of_input(wrong: Wrong) -> str | None:
+    """In a tile that begins with the block's own elements, slot s stands for element first + s."""
+    elements = len(next(iter(wrong.case.inputs.values())))
+    number, _ = wrong.owner
+    first = next((block.first for block in wrong.view.blocks if block.number == number), 0)
+    tile = wrong.puzzle.shared_names[0]
+    for array, position, slot in wrong.read:
+        if array.name == tile and slot.provenance is Provenance.ZERO and first + position < elements:
+            return (
+                f"{tile}[{position}] was filled with zero as if the input had ended, but input[{first + position}] "
+                "exists. Which number did the launch give for the size of the input?"
+            )
+    return None
+
+
+REASONS: tuple[Callable[[Wrong], str | None], ...] = (
+    exchanged_buffers,
+    wrong_block_size,
+    missing_blocks,
+    wrong_shared_size,
+    guarded,
+    zero_instead_of_input,
+    unwritten_slot,
+    overrun,
+)
+
+
+def explain_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> str | None:
+    """Why a launch was stopped, where its sizes or buffers already tell. `cases` have no outputs then."""
+    for case in cases:
+        if case.view is not None:
+            wrong = Wrong(puzzle, case, case.view, 0)
+            for reason in (exchanged_buffers, wrong_block_size, wrong_shared_size):
+                found = reason(wrong)
+                if found:
+                    return found
+    return None
+
+
+def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:
+    """What is wasteful in launches that are right."""
+    found = []
+    views = [case.view for case in cases if case.view is not None]
+    if any(case.launches > 1 for case in cases):
+        found.append(f"The kernel was launched {max(case.launches for case in cases)} times for one call; once is enough.")
+    if views:
+        largest = max(views, key=lambda view: len(view.outputs))
+        blocks = len(largest.blocks)
+        idle = sum(not block.writing for block in largest.blocks)
+        if idle:
+            found.append(
+                f"{idle} of {blocks} blocks had nothing to do, even with {len(largest.outputs)} elements: "
+                f"{blocks - idle} are enough."
+            )
+        times = Counter(len(output.writers) for output in largest.outputs).most_common(1)[0][0]
+        if times > 1:
+            found.append(
+                f"Every output was written {times} times: grid {largest.grid} and block {largest.block} (x, y, z) "
+                "run several threads for each element."
+            )
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,167 @@
+"""A puzzle in a notebook: the `%%fill` cell, and one-line cells that check, draw, hint and reveal."""
+
+import time
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
+
+from workbook import attempts, lint
+from workbook.check import check_at_once, check_problem
+from workbook.devices import default_device
+from workbook.explorer import explorer
+from workbook.figure import figure
+from workbook.rendering import SYMBOLS, message_html, source_html, verdict_html
+from workbook.puzzles import Puzzle, find_puzzle
+from workbook.region import RegionError, read_region
+from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
+from workbook.worker import Worker, WorkerLost
+
+STAGES = {
+    "precompile": "Mojo compiles your launch",
+    "graph": "MAX builds the graph around it (about 15 seconds)",
+    "run": "the kernel runs",
+}
+
+
+class NotebookPuzzle:
+    """What a notebook does with its puzzle. Each method is meant to be a cell of its own."""
+
+    def __init__(self, puzzle: Puzzle):
+        self.puzzle = puzzle
+        self.verdict: Verdict | None = None
+        self._checked_text = ""
+        self._hints_shown = 0
+        self._worker: Worker | None = None
+
+    def warm(self) -> None:
+        """Start the worker process, so that it is warm when the first attempt comes."""
+        if self._worker is None:
+            self._worker = Worker(default_device())
+
+    def fill(self, code: str) -> None:
+        """Put code into the learner's file, and check it. This is what the cell `%%fill` does."""
+        try:
+            in_file = attempts.read_attempt(self.puzzle)
+            if lint.is_attempted(code):
+                attempts.write_attempt(self.puzzle, code)
+            elif lint.is_attempted(in_file):
+                name = f"problems/{self.puzzle.id}/op.mojo"
+                self._say(f"This cell is still empty, but {name} has a launch: it is kept, and checked by p.check().")
+                return
+        except RegionError as error:
+            self._say(str(error), FAILED)
+            return
+        self.check()
+
+    def check(self, seed: int | None = None) -> None:
+        """Check the learner's file on all sizes. An unchanged file is not run again, unless a seed is given."""
+        try:
+            text = attempts.read_problem(self.puzzle)
+        except RegionError as error:
+            self._say(str(error), FAILED)
+            return
+        if seed is None and self.verdict is not None and text == self._checked_text:
+            display(HTML(verdict_html(self.verdict)))
+            return
+        verdict = check_at_once(self.puzzle, text)
+        self.verdict = verdict or self._run(seed)
+        self._checked_text = text if self.verdict.outcome != STOPPED else ""
+        if verdict is not None:
+            display(HTML(verdict_html(verdict)))
+
+    def picture(self) -> Any:
+        """What the learner's launch did, to explore: a case and its blocks."""
+        views = self._views()
+        return explorer(views) if views else None
+
+    def figure(self, case: int = 1, block: int | None = None) -> Figure | None:
+        """The picture of one case (numbered from 0) as a matplotlib figure, to keep or to print."""
+        views = list(self._views().values())
+        return figure(views[case], block) if views else None
+
+    def kernel(self) -> HTML:
+        """The finished kernel."""
+        return HTML(source_html(self.puzzle.kernel_file.read_text(), f"kernels/{self.puzzle.kernel_module}.mojo"))
+
+    def op(self) -> HTML:
+        """The learner's op.mojo as it stands."""
+        return HTML(source_html(self.puzzle.problem_file.read_text(), f"problems/{self.puzzle.id}/op.mojo"))
+
+    def hint(self) -> None:
+        """The next hint, after those that were shown already."""
+        self._hints_shown = min(self._hints_shown + 1, len(self.puzzle.hints))
+        for number, hint in enumerate(self.puzzle.hints[: self._hints_shown], 1):
+            self._say(f"Hint {number} of {len(self.puzzle.hints)}: {hint}")
+
+    def reveal(self) -> None:
+        """The solution, and why it is so."""
+        solution = read_region(self.puzzle.solution_file.read_text()).code
+        display(HTML(source_html(solution, "A solution")))
+        for paragraph in self.puzzle.explanation.strip().split("\n\n"):
+            self._say(" ".join(paragraph.split()))
+
+    def reset(self) -> None:
+        """Empty the region again. What it held is kept in the history."""
+        attempts.reset(self.puzzle)
+        self.verdict = None
+        self._say(f"problems/{self.puzzle.id}/op.mojo is as it was at first. Your versions are in the history folder.")
+
+    def _run(self, seed: int | None) -> Verdict:
+        """Run the attempt in the worker, showing progress where the verdict will stand."""
+        self.warm()
+        assert self._worker is not None
+        start = time.monotonic()
+        place = display(HTML(message_html("The worker takes the attempt.")), display_id=True)
+
+        def progress(stage: str) -> None:
+            place.update(HTML(message_html(f"{time.monotonic() - start:.0f} s: {STAGES[stage]} …")))
+
+        try:
+            verdict = check_problem(self.puzzle, self._worker, progress, seed)
+        except WorkerLost as error:
+            verdict = Verdict(self.puzzle.id, STOPPED, str(error))
+        except KeyboardInterrupt:
+            verdict = Verdict(
+                self.puzzle.id, STOPPED, "You interrupted the attempt. A new worker is starting; run the cell again."
+            )
+        place.update(HTML(verdict_html(verdict)))
+        return verdict
+
+    def _views(self) -> dict[str, Any]:
+        """The launches to draw, by the names of their cases; says why where there are none."""
+        verdict = self.verdict
+        if verdict is None or verdict.outcome == NOT_ATTEMPTED:
+            self._say("There is no launch to draw yet: fill in the cell above and run it.")
+            return {}
+        views = {
+            f"{SYMBOLS['passed' if case.right else 'failed']} {case.name}": case.view
+            for case in verdict.cases
+            if case.view is not None
+        }
+        if not views:
+            self._say("Nothing was launched in the last attempt, so there is nothing to draw.")
+        return views
+
+    def _say(self, text: str, kind: str = NOT_ATTEMPTED) -> None:
+        display(HTML(message_html(text, kind)))
+
+
+_open: dict[str, NotebookPuzzle] = {}
+
+
+def open_puzzle(id: str) -> NotebookPuzzle:
+    """The puzzle of a notebook, its worker starting. Also makes the cell magic `%%fill` known."""
+    if id not in _open:
+        _open[id] = NotebookPuzzle(find_puzzle(id))
+        _open[id].warm()
+    shell = get_ipython()
+    if shell is not None:
+        shell.register_magic_function(_fill_magic, "cell", "fill")
+    return _open[id]
+
+
+def _fill_magic(line: str, cell: str) -> None:
+    """`%%fill p17`: the rest of the cell goes into problems/p17/op.mojo, and is checked."""
+    open_puzzle(line.strip()).fill(cell)

@@ -1,0 +1,150 @@
+"""What the notebook shows as HTML: verdicts, source code, short messages. Colours are JupyterLab's own, so that they
+suit its light and its dark theme; each has a fallback for pages that have left Jupyter."""
+
+from html import escape
+
+import numpy as np
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers.mojo import MojoLexer
+from pygments.token import Keyword, Name
+
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict
+
+COLOURS = {
+    PASSED: "var(--jp-success-color1, #388e3c)",
+    FAILED: "var(--jp-error-color1, #d32f2f)",
+    NOT_ATTEMPTED: "var(--jp-info-color1, #1976d2)",
+    STOPPED: "var(--jp-warn-color1, #f57c00)",
+}
+SYMBOLS = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}
+
+CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
+
+TOKEN_COLOURS = {
+    "k": "var(--jp-mirror-editor-keyword-color, #008000); font-weight: bold",
+    "s": "var(--jp-mirror-editor-string-color, #ba2121)",
+    "c": "var(--jp-mirror-editor-comment-color, #408080); font-style: italic",
+    "m": "var(--jp-mirror-editor-number-color, #080)",
+    "nf": "var(--jp-mirror-editor-def-color, #00f)",
+    "nc": "var(--jp-mirror-editor-def-color, #00f)",
+    "nd": "var(--jp-mirror-editor-meta-color, #a2f)",
+    "o": "var(--jp-mirror-editor-operator-color, #a2f)",
+}
+NEW_KEYWORDS = {"comptime", "mut", "raises", "where", "thin", "read", "out", "deinit"}
+"""Words of Mojo 1.2 that Pygments' lexer takes for names."""
+
+
+class CurrentMojoLexer(MojoLexer):
+    """Pygments' lexer for Mojo, with the keywords that are newer than it."""
+
+    def get_tokens_unprocessed(self, text, stack=("root",)):  # type: ignore[no-untyped-def]
+        for position, kind, value in super().get_tokens_unprocessed(text, stack):
+            yield position, Keyword if kind in Name and value in NEW_KEYWORDS else kind, value
+
+
+def message_html(text: str, kind: str = NOT_ATTEMPTED) -> str:
+    """A short message with a coloured edge."""
+    return _box(COLOURS[kind], f"<div>{escape(text)}</div>")
+
+
+def source_html(text: str, title: str = "") -> str:
+    """Mojo source, highlighted."""
+    formatter: HtmlFormatter = HtmlFormatter(nowrap=True)
+    body = highlight(text, CurrentMojoLexer(), formatter)
+    heading = f'<div style="color: var(--jp-ui-font-color2, #666)">{escape(title)}</div>' if title else ""
+    return (
+        f"{heading}{_token_style()}"
+        f'<pre class="workbook-source" style="{CODE}; line-height: 1.45; overflow-x: auto; padding: 8px 12px; '
+        "background: var(--jp-cell-editor-background, #f5f5f5); "
+        f'border: 1px solid var(--jp-cell-editor-border-color, #e0e0e0)">{body}</pre>'
+    )
+
+
+def progress_html(stage: str, seconds: float) -> str:
+    return message_html(f"{stage} … {seconds:.0f} s", NOT_ATTEMPTED)
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """The verdict, what is wrong, and the op's numbers beside NumPy's."""
+    parts = [
+        f'<div style="font-weight: bold; color: {COLOURS[verdict.outcome]}">'
+        f"{SYMBOLS[verdict.outcome]} {escape(verdict.puzzle)} {verdict.outcome}</div>",
+        f'<div style="margin: 4px 0">{_sentence(verdict.headline)}</div>',
+    ]
+    parts += [_detail(detail) for detail in verdict.details]
+    parts += [f'<div style="margin: 4px 0">💡 {escape(remark)}</div>' for remark in verdict.remarks]
+    parts += [_comparison(case) for case in verdict.cases if case.output is not None]
+    if verdict.device:
+        parts.append(_small(f"Ran on {verdict.device}. Random data from seed {verdict.seed}. {_times(verdict)}"))
+    if verdict.raw:
+        parts.append(
+            f'<details><summary style="cursor: pointer">Everything the tools said</summary>'
+            f'<pre style="{CODE}; white-space: pre-wrap">{escape(verdict.raw)}</pre></details>'
+        )
+    return _box(COLOURS[verdict.outcome], "".join(parts))
+
+
+def _comparison(case: CaseResult) -> str:
+    """One case: folded where it is right, open where it is not."""
+    assert case.output is not None
+    numbers = np.arange(len(case.expected))
+    wrong = ~np.isclose(case.output, case.expected, rtol=1e-5, atol=1e-5)
+    verdict = "✓ all elements match NumPy" if case.right else f"✗ {wrong.sum()} of {len(wrong)} elements differ"
+    cell = "padding: 1px 6px; text-align: right; white-space: nowrap"
+    mark = f"; color: {COLOURS[FAILED]}; font-weight: bold; outline: 1px solid {COLOURS[FAILED]}"
+
+    def row(name: str, cells: list[str], styles: list[str]) -> str:
+        columns = "".join(f'<td style="{cell}{style}">{text}</td>' for text, style in zip(cells, styles, strict=True))
+        return f'<tr><th style="{cell}; text-align: left">{name}</th>{columns}</tr>'
+
+    plain = [""] * len(numbers)
+    table = (
+        row("index", [str(number) for number in numbers], plain)
+        + row("your op", [_number(value) for value in case.output], [mark if one else "" for one in wrong])
+        + row("NumPy", [_number(value) for value in case.expected], plain)
+    )
+    return (
+        f'<details {"" if case.right else "open"} style="margin: 2px 0"><summary style="cursor: pointer">'
+        f"{escape(case.name)}: {verdict}</summary>"
+        f'<div style="overflow-x: auto"><table style="{CODE}; border-collapse: collapse; margin: 4px 0">{table}'
+        "</table></div></details>"
+    )
+
+
+def _detail(text: str) -> str:
+    """A sentence; where it has more than one line it quotes code, with a caret below it."""
+    if "\n" in text or text.startswith(("line ", "op.mojo, line ")):
+        return f'<pre style="{CODE}; margin: 4px 0">{escape(text)}</pre>'
+    return f'<div style="margin: 4px 0">{_sentence(text)}</div>'
+
+
+def _sentence(text: str) -> str:
+    """Text with `code` set as code."""
+    pieces = escape(text).split("`")
+    return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def _times(verdict: Verdict) -> str:
+    stages = {"precompile": "precompiled", "graph": "graph built", "run": "run"}
+    return ", ".join(f"{stages[stage]} in {seconds:.1f} s" for stage, seconds in verdict.seconds.items()) + "."
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _small(text: str) -> str:
+    return f'<div style="margin-top: 4px; color: var(--jp-ui-font-color2, #666); font-size: 90%">{escape(text)}</div>'
+
+
+def _box(colour: str, body: str) -> str:
+    return (
+        f'<div class="workbook-verdict" style="border-left: 4px solid {colour}; padding: 4px 12px; margin: 4px 0; '
+        f'line-height: 1.5; color: var(--jp-content-font-color1, #000)">{body}</div>'
+    )
+
+
+def _token_style() -> str:
+    rules = "".join(f".workbook-source [class^={name}] {{ color: {style} }}" for name, style in TOKEN_COLOURS.items())
+    return f"<style>{rules}</style>"

@@ -1,0 +1,77 @@
+"""What the learner is told of an attempt."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from workbook.launch_view import LaunchView
+
+PASSED = "passed"
+FAILED = "failed"
+NOT_ATTEMPTED = "not attempted"
+STOPPED = "stopped"
+"""The attempt was not finished: interrupted, or its worker was lost. It says nothing of the launch."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One call of the op, with the sizes of one case."""
+
+    sizes: dict[str, int]
+    inputs: dict[str, np.ndarray]
+    expected: np.ndarray
+    output: np.ndarray | None
+    """What the op gave; None where the launch failed."""
+    first_wrong: int | None
+    """Index of the first output that is not NumPy's."""
+    recorded: bool
+    """Whether the device records what launches do: the software GPU does, a real one does not."""
+    launches: int
+    """How many launches were recorded for this call."""
+    passed: tuple[str | None, ...]
+    """The buffers that the last launch handed to the kernel, by their names; None for anything else."""
+    view: LaunchView | None
+    """What the last launch did."""
+
+    @property
+    def right(self) -> bool:
+        return self.output is not None and self.first_wrong is None
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key} {value}" for key, value in self.sizes.items())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of an attempt, in sentences for the learner.
+
+    `stage` is what gave the verdict: "lint", "compiler", "driver" or "check". `raw` is the full text of a tool that
+    the sentences were made from.
+    """
+
+    puzzle: str
+    outcome: str
+    headline: str
+    details: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    stage: str = ""
+    device: str = ""
+    seed: int | None = None
+    cases: tuple[CaseResult, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    raw: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == PASSED
+
+    @property
+    def first_wrong_case(self) -> CaseResult | None:
+        return next((case for case in self.cases if not case.right), None)
+
+    def __str__(self) -> str:
+        symbol = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}[self.outcome]
+        lines = [f"{symbol} {self.puzzle} {self.outcome}: {self.headline}", *self.details]
+        lines += [f"Remark: {remark}" for remark in self.remarks]
+        return "\n".join(lines)
