@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Mapping
 
-import ipywidgets as widgets  # type: ignore[import-untyped]
+import ipywidgets as widgets
 
 from workbook.figure import figure
 from workbook.launch_view import LaunchView, describe

@@ -410,9 +410,9 @@ def _draw_readers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
 
 def _draw_threads(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     """The threads, each in the column of its own number: the idle ones hatched."""
-    storing = set(block.storing)
+    writing = set(block.writing)
     for thread in range(min(block.threads, view.block[0])):
-        look = THREAD if thread in storing else IDLE
+        look = THREAD if thread in writing else IDLE
         column = block.first + thread
         sheet.cell(column, sheet.y, 0.55, look)
         ground = {"boxstyle": "square,pad=0.1", "facecolor": IDLE.fill, "edgecolor": "none"} if look.hatch else None

@@ -114,21 +114,21 @@ class SharedArray:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One block that ran. `active` are its threads that touched memory, `storing` those that stored a result."""
+    """One block that ran. `active` are its threads that touched memory, `writing` those that stored a result."""
 
     number: int
     index: Dim3
     first: int  # the own number of its first thread
     threads: int
     active: tuple[int, ...]
-    storing: tuple[int, ...]
+    writing: tuple[int, ...]
     barriers: int  # how often a barrier opened
     shared: tuple[SharedArray, ...]
 
     @property
     def idle(self) -> tuple[int, ...]:
         """The threads that stored nothing to global memory: beyond the guard, or with nothing to do."""
-        return tuple(sorted(set(range(self.threads)) - set(self.storing)))
+        return tuple(sorted(set(range(self.threads)) - set(self.writing)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ def _blocks(
 ) -> tuple[BlockView, ...]:
     active = _threads_by_block(trace.accesses)
     barriers = Counter(barrier.block for barrier in trace.barriers)
-    storing = _threads_by_block(stores)
+    writing = _threads_by_block(stores)
     return tuple(
         BlockView(
             number=number,
@@ -360,7 +360,7 @@ def _blocks(
             first=x * trace.block[0],
             threads=threads,
             active=active.get(number, ()),
-            storing=storing.get(number, ()),
+            writing=writing.get(number, ()),
             barriers=barriers[number],
             shared=shared[number],
         )

@@ -1,0 +1,93 @@
+"""Launches for the tests of the pictures, run on softgpu."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+
+import softgpu
+from workbook.launch_view import Buffer, LaunchView, launch_view
+
+DATA = Path(__file__).parent / "data"
+
+
+def conv1d(
+    input_size=28, conv_size=4, grid=2, block=15, arguments=("output", "input", "kernel"), input_array=None
+) -> LaunchView:
+    """The kernel of puzzle 17, as MAX compiled it for these sizes; some launches of it are cut short by a fault."""
+    random = np.random.default_rng(17)
+    if input_array is None:
+        input_array = random.uniform(0.5, 2, input_size)
+    input_array = np.array(input_array, np.float32)
+    kernel = random.uniform(0.5, 2, conv_size).astype(np.float32)
+    padded = np.concatenate([input_array, np.zeros(conv_size - 1, np.float32)])
+    arrays = {"output": np.zeros(input_size, np.float32), "input": input_array, "kernel": kernel}
+    return run(
+        (DATA / f"conv1d_{input_size}_{conv_size}.ptx").read_text(),
+        grid,
+        block,
+        arrays,
+        arguments,
+        expected=np.correlate(padded, kernel, mode="valid"),
+        shared_names=["tile", "weights"],
+        case=f"input_size {input_size}, conv_size {conv_size}",
+    )
+
+
+COPY = """
+.version 8.1
+.target sm_80
+.address_size 64
+.visible .entry copy(.param .u64 output, .param .u64 input, .param .u32 count)
+{{
+    .reg .pred %p<2>;
+    .reg .b32 %r<12>;
+    .reg .b64 %rd<8>;
+    .shared .align 4 .b8 copy_$__global_alloc_0_$__gpu_shared_mem[{tile_bytes}];
+    mov.u32 %r1, %tid.x;
+    mov.u32 %r2, %ntid.x;
+    mov.u32 %r3, %ctaid.x;
+    mad.lo.s32 %r4, %r2, %r3, %r1;
+    ld.param.b32 %r5, [count];
+    setp.ge.u32 %p1, %r4, %r5;
+    @%p1 ret;
+    ld.param.b64 %rd1, [output];
+    ld.param.b64 %rd2, [input];
+    mul.wide.u32 %rd3, %r4, 4;
+    add.s64 %rd4, %rd1, %rd3;
+    add.s64 %rd5, %rd2, %rd3;
+    shl.b32 %r6, %r1, 2;
+    mov.b32 %r7, copy_$__global_alloc_0_$__gpu_shared_mem;
+    add.s32 %r8, %r7, %r6;
+    ld.global.b32 %r9, [%rd5];
+    {body}
+    ld.shared.b32 %r10, [%r8];
+    st.global.b32 [%rd4], %r10;
+    ret;
+}}
+"""
+"""Every thread puts its element (%r9) into the tile (at %r8) as `body` says, and copies its slot to the output."""
+
+
+def copy(grid=2, block=4, count=8, tile_slots=None, body="st.shared.b32 [%r8], %r9;\nbar.sync 0;") -> LaunchView:
+    arrays = {"output": np.zeros(count, np.float32), "input": np.arange(1, count + 1, dtype=np.float32)}
+    width = block if isinstance(block, int) else block[0]
+    text = COPY.format(tile_bytes=4 * (tile_slots or width), body=body)
+    return run(
+        text, grid, block, arrays, ("output", "input", np.uint32(count)), arrays["input"].copy(), ["tile"], "copy"
+    )
+
+
+def run(text, grid, block, arrays, arguments, expected, shared_names, case) -> LaunchView:
+    module, memory, trace = softgpu.Module(text), softgpu.Memory(), softgpu.Trace()
+    buffers = {
+        name: Buffer(memory.allocate(array, name).base, array.size, array.dtype) for name, array in arrays.items()
+    }
+    parameters = [
+        np.uint64(buffers[argument].address).tobytes() if isinstance(argument, str) else argument.tobytes()
+        for argument in arguments
+    ]
+    # After a fault the view is made of what was recorded until then.
+    with contextlib.suppress(softgpu.KernelError):
+        module.launch_raw(module.kernels[0], grid, block, parameters, memory, observers=[trace])
+    return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, case=case)

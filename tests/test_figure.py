@@ -1,0 +1,198 @@
+"""What a learner sees in the picture: counted in the patches and texts of the figure, not in its pixels."""
+
+import html
+import re
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from launches import conv1d, copy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+
+from workbook.explorer import explorer
+from workbook.figure import IDLE, LOOKS, WRONG, figure
+from workbook.launch_view import Provenance
+
+
+def kinds(drawn):
+    return Counter(patch.get_gid() for patch in drawn.axes[0].patches)
+
+
+def texts(drawn):
+    return [text.get_text() for text in drawn.axes[0].texts]
+
+
+def filled(drawn, look):
+    return sum(
+        to_hex(patch.get_facecolor()) == look.fill and not (patch.get_gid() or "").startswith(("legend", "loads"))
+        for patch in drawn.axes[0].patches
+    )
+
+
+def test_slots_have_the_colour_of_their_provenance():
+    drawn = figure(conv1d())
+    assert filled(drawn, LOOKS[Provenance.OWN]) == 15 + 13 + 2 * 4
+    assert filled(drawn, LOOKS[Provenance.HALO]) == 3
+    assert filled(drawn, LOOKS[Provenance.ZERO]) == 5
+    assert filled(drawn, WRONG) == 0
+
+
+def test_slots_have_words_beside_colours():
+    words = Counter(texts(figure(conv1d())))
+    assert (words["own"], words["halo"], words["zero"]) == (36, 3, 5)
+
+
+def test_a_halo_slot_stands_under_the_element_that_it_holds():
+    drawn = figure(conv1d())
+    left = {kind: [] for kind in kinds(drawn)}
+    for patch in drawn.axes[0].patches:
+        left[patch.get_gid()].append(patch.get_x())
+    assert left["tile halo"] == left["input element"][15:18] == left["output"][15:18]
+
+
+def test_title_score_and_rows():
+    shown = texts(figure(conv1d()))
+    assert shown[:2] == ["grid 2 × block 15, input_size 28, conv_size 4", "✓ 28 of 28 outputs right"]
+    assert {"input", "tile", "weights", "barrier", "threads", "output", "NumPy"} <= set(shown)
+    assert "12–14" in shown  # the readers of slot 15
+
+
+def test_every_output_stands_beside_that_of_numpy():
+    view = conv1d()
+    shown = Counter(texts(figure(view)))
+    for output in view.outputs:
+        assert shown[f"{output.expected:.2f}"] >= 2
+
+
+def test_the_legend_names_what_is_there():
+    right = texts(figure(conv1d()))
+    assert {"own load", "halo load", "zero fill"} <= set(right)
+    assert "never written" not in right and "wrong or missing output" not in right
+    hole = texts(figure(conv1d(grid=3, block=10)))
+    assert {"never written", "wrong or missing output"} <= set(hole)
+
+
+def test_idle_threads_are_hatched():
+    drawn = figure(conv1d())
+    idle = [patch for patch in drawn.axes[0].patches if patch.get_gid() == IDLE.word]
+    assert len(idle) == 2 and all(patch.get_hatch() for patch in idle)
+
+
+def test_outputs_of_a_block_that_never_ran():
+    drawn = figure(conv1d(grid=1))
+    shown = Counter(texts(drawn))
+    assert kinds(drawn)["wrong"] == 13 and kinds(drawn)["missing block"] == 1
+    assert shown["—"] == 13 and shown["✗"] == 13
+    assert shown["block 1 never ran"] == 2  # in the heading, and in its place
+
+
+def test_slots_that_were_never_written_but_read():
+    drawn = figure(conv1d(grid=3, block=10))
+    assert filled(drawn, WRONG) == 7
+    assert kinds(drawn)["tile never"] == 15
+    red = [text.get_text() for text in drawn.axes[0].texts if text.get_color() == WRONG.edge]
+    assert {"7–9", "8–9", "9"} <= set(red)
+
+
+def test_a_read_past_the_tile_is_drawn_outside_of_it():
+    drawn = figure(conv1d(block=16))
+    outside = [patch for patch in drawn.axes[0].patches if patch.get_gid() == "outside"]
+    slots = [patch for patch in drawn.axes[0].patches if (patch.get_gid() or "").startswith("tile ")]
+    assert len(outside) == 1 and outside[0].get_x() == pytest.approx(slots[17].get_x() + 1)
+
+
+def test_swapped_buffers_show_the_output_on_top():
+    drawn = figure(conv1d(arguments=("input", "output", "kernel")))
+    assert kinds(drawn)["output element"] == 28
+    assert "28 stores went to input, not to output" in texts(drawn)
+
+
+def test_one_block_alone():
+    drawn = figure(conv1d(), block=1)
+    assert kinds(drawn)["tile own"] == 13 and kinds(drawn)["tile halo"] == 0
+    assert kinds(drawn)["output"] == 13
+
+
+def test_no_barrier_no_line():
+    assert "barrier" in texts(figure(copy()))
+    without = texts(figure(copy(body="st.shared.b32 [%r8], %r9;")))
+    assert "no barrier" in without and "barrier" not in without
+
+
+@pytest.mark.parametrize(("block", "grid"), [(256, 16), (1024, 4)])
+def test_a_large_launch_is_cut_to_what_can_be_read(block, grid):
+    drawn = figure(copy(grid=grid, block=block, count=4000))
+    assert kinds(drawn)["tile own"] < 100
+    assert drawn.get_size_inches()[0] < 20
+    shown = texts(drawn)
+    assert f"2 of {grid} blocks that ran are drawn." in shown and "⋯" in shown
+    assert any(re.fullmatch(r"\d+ of 4000 elements are drawn.", text) for text in shown)
+    assert str(block - 1) in shown and str(block) in shown  # the edge between two blocks
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3, 15, 100, (1, 2), (2, 2, 2)])
+@pytest.mark.parametrize("block", [1, 2, 10, 15, 16, (15, 2), 32, 1024])
+def test_every_launch_can_be_drawn(grid, block):
+    view = conv1d(grid=grid, block=block)
+    figure(view)
+    figure(view, block=view.blocks[-1].number)
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        {},
+        {"input_size": 23, "conv_size": 6},
+        {"grid": 3, "block": 10},
+        {"block": 16},
+        {"grid": 100},
+        {"grid": 15, "block": 2},
+    ],
+)
+def test_no_text_covers_another(launch):
+    drawn = figure(conv1d(**launch))
+    renderer = FigureCanvasAgg(drawn).get_renderer()
+    shown = [text for text in drawn.axes[0].texts if text.get_text()]
+    left, bottom, right, top = np.array([text.get_window_extent(renderer).padded(-1).extents for text in shown]).T
+    assert left.min() >= 0 and right.max() <= drawn.bbox.width
+    apart = (left[:, None] >= right) | (bottom[:, None] >= top)
+    covering = np.argwhere(np.triu(~(apart | apart.T), k=1))
+    assert [(shown[one].get_text(), shown[other].get_text()) for one, other in covering] == []
+
+
+def test_drawing_is_quick():
+    view = conv1d()
+    start = time.perf_counter()
+    figure(view).savefig("/dev/null", format="png")
+    assert time.perf_counter() - start < 3  # 0.4 s on an idle machine
+
+
+# The explorer
+
+
+def image(widget):
+    return widget.children[1].value
+
+
+def test_the_explorer_draws_the_case_and_block_that_are_chosen():
+    widget = explorer({"a": conv1d(), "b": conv1d(grid=1)})
+    case, block = widget.children[0].children
+    whole = image(widget)
+    assert [label for label, _ in block.options] == ["all blocks", "block 0", "block 1"]
+    block.value = 1
+    assert image(widget) != whole
+    case.value = "b"
+    assert [label for label, _ in block.options] == ["all blocks", "block 0"]
+    assert "block 1 never ran" in html.unescape(image(widget))
+
+
+def test_the_picture_has_a_text_alternative():
+    alt = html.unescape(re.search(r'alt="([^"]*)"', image(explorer({"a": conv1d()})))[1])
+    assert "block 0: tile has 15 own loads, 3 halo loads" in alt
+    assert "28 of 28 outputs right" in alt
+
+
+def test_an_explorer_of_nothing_says_so():
+    assert "No launch" in explorer({}).value
