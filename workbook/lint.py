@@ -6,7 +6,7 @@ their texts.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,6 +15,7 @@ from workbook.mojo_source import (
     BUILTINS,
     CLOSER,
     KEYWORDS,
+    MAX_DEPTH,
     Argument,
     Call,
     Declaration,
@@ -69,6 +70,8 @@ ONLY_ON_A_GPU = words("thread_idx block_idx global_idx block_dim grid_dim lane_i
 
 @dataclass(frozen=True)
 class Finding:
+    """A mistake: the short name of the rule that found it, what to tell the learner, and where, both from 1."""
+
     rule: str
     message: str
     line: int
@@ -137,7 +140,13 @@ class Region:
 
     @cached_property
     def launches(self) -> list[Launch]:
-        return [Launch(call, self._launched(call)) for call in find_calls(self.code, LAUNCH)]
+        """The calls of enqueue_function; on an object that is not known as the DeviceContext it may be another one."""
+        contexts = {self.context} - self.own_names.keys()
+        return [
+            Launch(call, self._launched(call))
+            for call in find_calls(self.code, LAUNCH)
+            if call.receiver is None or call.receiver.text in contexts
+        ]
 
     def _launched(self, call: Call) -> Kernel | None:
         for argument in call.parameters or ():
@@ -145,7 +154,7 @@ class Region:
                 return self.kernel(argument.value)
         return None
 
-    def kernel(self, expression: tuple[Token, ...] | list[Token], depth: int = 8) -> Kernel | None:
+    def kernel(self, expression: Sequence[Token], depth: int = MAX_DEPTH) -> Kernel | None:
         """The kernel that `name` or `name[…]` stands for, also through a comptime name."""
         definition = self.names.get(expression[0].text) if expression and depth else None
         if definition is None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-Names = Mapping[str, "Definition"]
+from workbook.region import BEGIN
 
-REGION_START = "# >>>"  # the comment before the part of an op that the learner writes
+Names = Mapping[str, "Definition"]
 
 
 def words(text: str) -> frozenset[str]:
@@ -398,7 +398,7 @@ def inner_definitions(statement: Statement) -> dict[str, Definition]:
     tokens = statement.tokens
     if statement.keyword in ("from", "import"):
         return {}
-    introducing = ("as", "var", "ref", "comptime")
+    introducing = ("as", "var", "ref", "comptime", "except")
     found = {}
     if statement.keyword in ("def", "struct", "fn"):
         for index, (token, depth) in enumerate(with_depth(tokens)):
@@ -410,7 +410,7 @@ def inner_definitions(statement: Statement) -> dict[str, Definition]:
         if token.text == "for":
             loop, _, _ = _partition(tokens[index + 1 :], "in")
             found |= {name.text: Definition("var") for name in loop if name.kind == "name"}
-        elif token.text in introducing and 0 < index < len(tokens) - 1:
+        elif token.text in introducing and (index or token.text == "except") and index + 1 < len(tokens):
             found[tokens[index + 1].text] = Definition("var")
     return found
 
@@ -439,7 +439,7 @@ def _assigned(tokens: Sequence[Token], kind: str) -> dict[str, Definition]:
 def names_in_scope(op_text: str) -> dict[str, Definition]:
     """What may be used at the learner's region of an op; in a text without a region, what its module defines."""
     tokens = tokenize(op_text)
-    region = next((token for token in tokens if token.kind == "comment" and token.text.startswith(REGION_START)), None)
+    region = next((token for token in tokens if token.kind == "comment" and token.text.rstrip() == BEGIN), None)
     blocks: list[tuple[int, dict[str, Definition]]] = [(0, {})]
 
     def leave(indent: int) -> None:
