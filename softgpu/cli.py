@@ -9,9 +9,7 @@ import softgpu
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="softgpu", description="A GPU in software, for programs that use MAX."
-    )
+    parser = argparse.ArgumentParser(prog="softgpu", description="A GPU in software, for programs that use MAX.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a Python program on the software GPU")
     run.add_argument("program", type=Path, help="the Python file")

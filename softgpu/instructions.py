@@ -272,7 +272,7 @@ class Decoder:
             raise self.unsupported(f"{register.type} registers")
         own = TYPES[register.type]
         storage = np.dtype(bool) if own.bits == 1 else np.dtype(f"u{own.bits // 8}")
-        if own.is_float and kind.name[0] in "us" or kind.is_float and own.name[0] in "us":
+        if (own.is_float and kind.name[0] in "us") or (kind.is_float and own.name[0] in "us"):
             raise self._mismatch(register, kind)
         if own.bits == kind.bits:
             return self.program.slot(register, storage.str, kind.dtype.str), kind
@@ -623,9 +623,7 @@ def _(m: Modifiers) -> Compute:
         # The reciprocal of so large a divisor is flushed to zero, and infinity times zero is NaN.
         huge = (np.abs(b) > 2.0**126) & np.isfinite(b)
         sign = np.sign(a) * np.sign(b)
-        return np.where(
-            huge, np.where(np.isfinite(a), np.copysign(np.float32(0), sign), np.float32(np.nan)), a / b
-        )
+        return np.where(huge, np.where(np.isfinite(a), np.copysign(np.float32(0), sign), np.float32(np.nan)), a / b)
 
     return _flushed(m, divide)
 
@@ -977,9 +975,7 @@ MEMORY_TYPES = "b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
 ORDER = "order=weak|relaxed|acquire|release|volatile? scope=cta|cluster|gpu|sys?"
 _EVICTION = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate"
 _LEVEL_2 = "L2::evict_normal|L2::evict_first|L2::evict_last"
-LOAD_HINTS = (
-    f"cache=ca|cg|cs|lu|cv? evict={_EVICTION}? evict2={_LEVEL_2}? prefetch=L2::64B|L2::128B|L2::256B?"
-)
+LOAD_HINTS = f"cache=ca|cg|cs|lu|cv? evict={_EVICTION}? evict2={_LEVEL_2}? prefetch=L2::64B|L2::128B|L2::256B?"
 STORE_HINTS = f"cache=wb|cg|cs|wt? evict={_EVICTION}? evict2={_LEVEL_2}?"
 _VECTOR_SIZES = {None: 1, "v2": 2, "v4": 4}
 
@@ -1007,9 +1003,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(
-    f"st {ORDER} space=global|shared|shared::cta|local? {STORE_HINTS} vector=v2|v4? type={MEMORY_TYPES}"
-)
+@instruction(f"st {ORDER} space=global|shared|shared::cta|local? {STORE_HINTS} vector=v2|v4? type={MEMORY_TYPES}")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = decoder.operands(2)
     parts = decoder.elements(source, _VECTOR_SIZES[m["vector"]])
@@ -1050,9 +1044,7 @@ ATOMIC_UPDATES: dict[str, Compute] = {
     "cas": lambda old, expected, value: np.where(old == expected, value, old),
 }
 
-_ATOMIC_PLACE = (
-    "order=relaxed|acquire|release|acq_rel? scope=cta|cluster|gpu|sys? space=global|shared|shared::cta?"
-)
+_ATOMIC_PLACE = "order=relaxed|acquire|release|acq_rel? scope=cta|cluster|gpu|sys? space=global|shared|shared::cta?"
 _ATOMIC_OPERATIONS = (
     "operation=add type=u32|s32|u64|f32|f64",
     "operation=min|max type=u32|s32|u64|s64",
@@ -1182,9 +1174,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
             source = lane - offsets
             inside = source >= highest
         else:
-            source = {"down": lane + offsets, "bfly": lane ^ offsets, "idx": lowest | (offsets & ~segment)}[
-                str(mode)
-            ]
+            source = {"down": lane + offsets, "bfly": lane ^ offsets, "idx": lowest | (offsets & ~segment)}[str(mode)]
             inside = source <= highest
         source = np.where(inside, source, lane)
         # Reading from a lane that takes no part is undefined; here it gives the reader's own value.

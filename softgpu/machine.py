@@ -239,9 +239,7 @@ class Chunk:
             part.report([after.view(f"u{dtype.itemsize}")], dtype.itemsize)
         return before
 
-    def _parts(
-        self, instruction: Instruction, kind: str, space: str, lanes: Lanes, addresses: NDArray
-    ) -> list[_Part]:
+    def _parts(self, instruction: Instruction, kind: str, space: str, lanes: Lanes, addresses: NDArray) -> list[_Part]:
         """Split an access by state space, which only generic addresses leave open."""
         addresses = np.broadcast_to(addresses.astype(np.uint64, copy=False), lane_count(lanes))
         if space != "generic":
@@ -253,9 +251,7 @@ class Chunk:
             chosen = window == number
             positions = slice(None) if chosen.all() else np.flatnonzero(chosen)
             offsets = addresses[positions] - np.uint64(base)
-            parts.append(
-                _Part(self, instruction, kind, name, lane_indices(lanes)[positions], offsets, positions)
-            )
+            parts.append(_Part(self, instruction, kind, name, lane_indices(lanes)[positions], offsets, positions))
         return parts
 
 
@@ -337,9 +333,7 @@ def _turns(index: NDArray) -> list[NDArray]:
     return [order[part] for part in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])]
 
 
-def _axis(
-    extent: Callable[[Chunk], Dim3], index: Callable[[Chunk], NDArray], axis: int
-) -> Callable[[Chunk], Any]:
+def _axis(extent: Callable[[Chunk], Dim3], index: Callable[[Chunk], NDArray], axis: int) -> Callable[[Chunk], Any]:
     """One coordinate of a linear index within an extent."""
 
     def value(chunk: Chunk) -> NDArray:
@@ -373,12 +367,8 @@ def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
     for axis, letter in enumerate("xyz"):
         table[f"ntid.{letter}"] = partial(lambda axis, chunk: chunk.launch.block[axis], axis)
         table[f"nctaid.{letter}"] = partial(lambda axis, chunk: chunk.launch.grid[axis], axis)
-        table[f"tid.{letter}"] = _axis(
-            lambda chunk: chunk.launch.block, lambda chunk: chunk.thread_index, axis
-        )
-        table[f"ctaid.{letter}"] = _axis(
-            lambda chunk: chunk.launch.grid, lambda chunk: chunk.block_index, axis
-        )
+        table[f"tid.{letter}"] = _axis(lambda chunk: chunk.launch.block, lambda chunk: chunk.thread_index, axis)
+        table[f"ctaid.{letter}"] = _axis(lambda chunk: chunk.launch.grid, lambda chunk: chunk.block_index, axis)
     return table
 
 

@@ -117,9 +117,7 @@ class Memory:
     def adopt(self, address: int, nbytes: int, name: str = "") -> Allocation:
         """Use real host memory at its own address. The caller keeps it alive until `free`."""
         data = (
-            np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
-            if nbytes
-            else np.zeros(0, np.uint8)
+            np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)) if nbytes else np.zeros(0, np.uint8)
         )
         return self._insert(Allocation(address, data, name or "an allocation"))
 
@@ -184,9 +182,7 @@ class Memory:
         return located
 
     @staticmethod
-    def _words(
-        allocation: Allocation, addresses: NDArray, word_bytes: int, positions: slice | NDArray
-    ) -> Words:
+    def _words(allocation: Allocation, addresses: NDArray, word_bytes: int, positions: slice | NDArray) -> Words:
         first = allocation.base + -allocation.base % word_bytes
         index = (addresses - np.uint64(first)).view(np.int64) >> (word_bytes.bit_length() - 1)
         return Words(allocation.words(word_bytes), index, positions)

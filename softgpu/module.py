@@ -65,7 +65,8 @@ class Module:
         """Run a kernel to its end.
 
         `args` has one entry a parameter. A NumPy array is a device buffer: the kernel gets a pointer to it
-        and changes it in place, so it must be C-contiguous and writable. A NumPy scalar is passed by value
+        and changes it in place, so it must be C-contiguous and writable, and the parameter 64 bits wide (an
+        integer, or the struct that Mojo wraps a tensor's pointer in). A NumPy scalar is passed by value
         and must have the parameter's size and kind; a struct is an np.void. Python numbers are refused,
         because they do not say how many bits they have. `shared_bytes` is a block's dynamic shared memory.
 
@@ -74,9 +75,7 @@ class Module:
         program = self.program(kernel)
         parameters = program.kernel.parameters
         if len(args) != len(parameters):
-            raise LaunchError(
-                f"kernel {kernel} takes {len(parameters)} arguments, but {len(args)} were given"
-            )
+            raise LaunchError(f"kernel {kernel} takes {len(parameters)} arguments, but {len(args)} were given")
         memory = self._memory
         buffers: dict[tuple[int, int], int] = {}
         values = []
@@ -111,15 +110,12 @@ class Module:
         program = self.program(kernel)
         declared = program.kernel.parameters
         if len(parameters) != len(declared):
-            raise LaunchError(
-                f"kernel {kernel} takes {len(declared)} parameters, but {len(parameters)} were given"
-            )
+            raise LaunchError(f"kernel {kernel} takes {len(declared)} parameters, but {len(parameters)} were given")
         space = np.zeros(program.parameter_bytes, np.uint8)
         for parameter, value in zip(declared, parameters, strict=True):
             if len(value) != parameter.nbytes:
                 raise LaunchError(
-                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, "
-                    f"but {len(value)} were given"
+                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, but {len(value)} were given"
                 )
             offset = program.parameter_offsets[parameter.name]
             space[offset : offset + len(value)] = np.frombuffer(value, np.uint8)
@@ -165,17 +161,12 @@ def _extent(what: str, extent: Extent, limits: Dim3) -> Dim3:
 def _check_launch(launch: Launch) -> None:
     kernel, threads = launch.program.kernel, launch.threads_per_block
     if threads > MAX_THREADS:
-        raise LaunchError(
-            f"a block of {launch.block} has {threads} threads, but a GPU allows at most {MAX_THREADS}"
-        )
+        raise LaunchError(f"a block of {launch.block} has {threads} threads, but a GPU allows at most {MAX_THREADS}")
     if kernel.required_block and launch.block != kernel.required_block:
-        raise LaunchError(
-            f"kernel {kernel.name} must have blocks of {kernel.required_block}, not {launch.block}"
-        )
+        raise LaunchError(f"kernel {kernel.name} must have blocks of {kernel.required_block}, not {launch.block}")
     if kernel.max_threads and threads > kernel.max_threads:
         raise LaunchError(
-            f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, "
-            f"not {threads}"
+            f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, not {threads}"
         )
     shared = launch.program.shared_bytes + launch.shared_bytes
     if launch.shared_bytes < 0 or shared > MAX_SHARED_BYTES:
@@ -185,7 +176,8 @@ def _check_launch(launch: Launch) -> None:
 
 
 def _check_buffer(number: int, array: NDArray, parameter: Parameter) -> None:
-    if parameter.nbytes != 8 or parameter.type not in ("u64", "b64", "s64"):
+    # Mojo passes a tensor whose layout is static as a struct of eight bytes that holds just the pointer.
+    if parameter.nbytes != 8 or not (parameter.is_array or parameter.type in ("u64", "b64", "s64")):
         raise LaunchError(
             f"argument {number} is an array, but parameter {parameter.name} is not a pointer: "
             f"it is a {_described(parameter)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -154,9 +155,7 @@ def _return_at_end(kernel: Kernel) -> Operation:
 
 def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> list[BasicBlock]:
     """Cut the operations into basic blocks, in the order of `_loop_contiguous_order`."""
-    branches = {
-        op.instruction.index: labels[op.control.label] for op in operations if isinstance(op.control, Branch)
-    }
+    branches = {op.instruction.index: labels[op.control.label] for op in operations if isinstance(op.control, Branch)}
     starts = {0, *branches.values()}
     for index, operation in enumerate(operations):
         if operation.control is not None:
@@ -165,7 +164,7 @@ def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> li
             starts.update((index, index + 1))
     end = len(operations)
     bounds = [*sorted(start for start in starts if start < end), end]
-    ranges = dict(zip(bounds, bounds[1:], strict=False))
+    ranges = dict(itertools.pairwise(bounds))
 
     def falls_through(stop: int) -> bool:
         last = operations[stop - 1]
@@ -210,9 +209,7 @@ def _loop_contiguous_order(entry: int, successors: dict[int, list[int]]) -> list
     return order
 
 
-def _components(
-    roots: list[int], nodes: set[int], successors: dict[int, list[int]]
-) -> list[tuple[int, set[int]]]:
+def _components(roots: list[int], nodes: set[int], successors: dict[int, list[int]]) -> list[tuple[int, set[int]]]:
     """Strongly connected components reachable from `roots` within `nodes`, the topologically first one last.
 
     Each comes with the node at which it was entered. Tarjan's algorithm, with a stack of its own because

@@ -777,9 +777,7 @@ class _Body:
         return Symbol(self.scope.variable(name) or name)
 
     def _resolve_labels(self) -> None:
-        for index, (instruction, scope) in enumerate(
-            zip(self.kernel.instructions, self.scope_of, strict=True)
-        ):
+        for index, (instruction, scope) in enumerate(zip(self.kernel.instructions, self.scope_of, strict=True)):
             if instruction.opcode != "bra":
                 continue
             target = instruction.operands[0] if len(instruction.operands) == 1 else None

@@ -104,11 +104,7 @@ class _Scheduler:
                 next_rank = self._run_block(rank, lanes)
                 if next_rank is None:
                     break
-                if (
-                    next_rank >= frontier
-                    or self.blocks_run >= self.turn_ends
-                    or self._must_assemble(next_rank, lanes)
-                ):
+                if next_rank >= frontier or self.blocks_run >= self.turn_ends or self._must_assemble(next_rank, lanes):
                     self.position[lanes] = next_rank
                     break
                 rank = next_rank
@@ -227,9 +223,7 @@ class _Scheduler:
 
     # Barriers
 
-    def _arrive(
-        self, operation: Operation, barrier: Barrier, after: int, active: Lanes, lanes: Lanes
-    ) -> int | None:
+    def _arrive(self, operation: Operation, barrier: Barrier, after: int, active: Lanes, lanes: Lanes) -> int | None:
         chunk, instruction = self.chunk, operation.instruction
         numbers, counts = barrier.number(chunk, active), barrier.count(chunk, active)
         if numbers.max() >= BARRIERS:
@@ -287,9 +281,7 @@ class _Scheduler:
         if not arrivals.arrived.any():
             del self.arrivals[number]
 
-    def _report(
-        self, instruction: Instruction, number: int, arrived: NDArray[np.bool_], opened: NDArray
-    ) -> None:
+    def _report(self, instruction: Instruction, number: int, arrived: NDArray[np.bool_], opened: NDArray) -> None:
         if not self.barrier_hooks:
             return
         threads = self.launch.threads_per_block

@@ -269,9 +269,7 @@ class _Origins:
         return _Origins(np.full(count, Origin.COMPUTED, np.uint8), np.zeros(count, np.uint64))
 
     def where(self, condition: NDArray[np.bool_], other: _Origins) -> _Origins:
-        return _Origins(
-            np.where(condition, self.kind, other.kind), np.where(condition, self.address, other.address)
-        )
+        return _Origins(np.where(condition, self.kind, other.kind), np.where(condition, self.address, other.address))
 
 
 class _RegisterOrigins:
@@ -307,9 +305,7 @@ class _ByteOrigins:
         is_loaded = origins.kind == Origin.LOADED
         for byte in range(size):
             self._bytes.kind[cells + byte] = origins.kind
-            self._bytes.address[cells + byte] = origins.address + np.where(is_loaded, byte, 0).astype(
-                np.uint64
-            )
+            self._bytes.address[cells + byte] = origins.address + np.where(is_loaded, byte, 0).astype(np.uint64)
 
     def load(self, cells: NDArray, size: int) -> _Origins:
         """A value has an origin if all its bytes have it, in their order."""

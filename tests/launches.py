@@ -1,6 +1,5 @@
 """Launches for the tests of the pictures, run on softgpu."""
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +86,9 @@ def run(text, grid, block, arrays, arguments, expected, shared_names, case) -> L
         np.uint64(buffers[argument].address).tobytes() if isinstance(argument, str) else argument.tobytes()
         for argument in arguments
     ]
-    # After a fault the view is made of what was recorded until then.
-    with contextlib.suppress(softgpu.KernelError):
+    fault = ""
+    try:
         module.launch_raw(module.kernels[0], grid, block, parameters, memory, observers=[trace])
-    return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, case=case)
+    except softgpu.KernelError as error:
+        fault = str(error)
+    return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, case=case, fault=fault)

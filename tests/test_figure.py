@@ -132,6 +132,12 @@ def test_a_large_launch_is_cut_to_what_can_be_read(block, grid):
     assert str(block - 1) in shown and str(block) in shown  # the edge between two blocks
 
 
+def test_the_first_wrong_output_of_a_large_launch_is_drawn():
+    drawn = figure(copy(grid=12, block=256, count=4000))
+    assert kinds(drawn)["wrong"] == 5
+    assert "3072" in texts(drawn)
+
+
 @pytest.mark.parametrize("grid", [1, 2, 3, 15, 100, (1, 2), (2, 2, 2)])
 @pytest.mark.parametrize("block", [1, 2, 10, 15, 16, (15, 2), 32, 1024])
 def test_every_launch_can_be_drawn(grid, block):

@@ -159,6 +159,7 @@ def test_a_launch_cut_short_by_a_fault():
     assert never_written(view) == list(range(28))
     assert provenances(view, 0) == [NEVER] * 18
     assert [block.barriers for block in view.blocks] == [0, 0]
+    assert "thread (4, 0, 0) of block (0, 0, 0)" in oddities(view)[0]
 
 
 def test_blocks_along_y_do_the_work_of_the_first_twice():

@@ -73,21 +73,21 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
     """The verdict on an attempt that was built and, if it compiled, run."""
     failure = execution.failure
     if failure is not None and failure.stage != "launch":
-        explanation = explain_compile_error(failure, read_region(op_text))
-        return Verdict(puzzle.id, FAILED, explanation[0], explanation[1:], stage="compiler", raw=failure.text)
+        headline, *details = explain_compile_error(failure, read_region(op_text))
+        return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="compiler", raw=failure.text)
 
     cases = tuple(_case_result(puzzle, execution, number) for number in range(len(execution.cases)))
     if failure is not None:
-        reason = explain_fault(puzzle, cases)
-        details = (reason,) if reason else ()
         headline = f"The launch failed: {failure.text}"
-        return Verdict(puzzle.id, FAILED, headline, details, stage="driver", cases=cases, raw=failure.text)
+        reason = explain_fault(puzzle, cases)
+        details = [reason] if reason else []
+        return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="driver", cases=cases, raw=failure.text)
 
     wrong = [case for case in cases if not case.right]
     if wrong:
         headline = f"{len(wrong)} of {len(cases)} cases differ from NumPy."
-        details = tuple(explain_wrong_output(puzzle, wrong[0]))
-        return Verdict(puzzle.id, FAILED, headline, details, stage="check", cases=cases)
+        details = explain_wrong_output(puzzle, wrong[0])
+        return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", cases=cases)
     headline = f"all {len(cases)} cases match NumPy."
     return Verdict(puzzle.id, PASSED, headline, remarks=tuple(remarks(puzzle, cases)), stage="check", cases=cases)
 
@@ -127,9 +127,7 @@ def _pointers(trace: LaunchTrace) -> list[int]:
     return [int.from_bytes(parameter[:8], "little") for parameter in trace.parameters]
 
 
-def _places(
-    puzzle: Puzzle, execution: Execution, number: int, traces: list[LaunchTrace]
-) -> dict[str, BufferPlace]:
+def _places(puzzle: Puzzle, execution: Execution, number: int, traces: list[LaunchTrace]) -> dict[str, BufferPlace]:
     """The buffers of a case. Where the launch failed there is no output to ask for its address: then it is the one
     buffer that the kernel was handed beside the inputs."""
     places = dict(execution.places[number])
@@ -169,4 +167,3 @@ def _view(
         rtol=puzzle.tolerance,
         atol=puzzle.tolerance,
     )
-

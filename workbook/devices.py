@@ -19,7 +19,7 @@ class NoSuchDevice(Exception):
 
 
 def default_device() -> str:
-    """"gpu" if one answers, else "softgpu"."""
+    """ "gpu" if one answers, else "softgpu"."""
     return "gpu" if gpu_answers() else "softgpu"
 
 

@@ -20,7 +20,7 @@ class Wrong:
 
     @property
     def owner(self) -> tuple[int, int]:
-        """The block and thread that the kernel deals this output to: index = block_dim.x · block_idx.x + thread_idx.x."""
+        """The block and thread whose output this is: index = block_dim.x · block_idx.x + thread_idx.x."""
         return divmod(self.index, self.view.block[0])
 
     @property
@@ -83,7 +83,8 @@ def wrong_block_size(wrong: Wrong) -> str | None:
     if threads == needed:
         return None
     reason = (
-        f"block_dim gives a block {_count(threads, 'thread')} in x, but the kernel's tile is laid out for TPB = {needed}"
+        f"block_dim gives a block {_count(threads, 'thread')} in x, but the kernel's tile "
+        f"is laid out for TPB = {needed}"
     )
     if wrong.view.grid[0] == needed:
         return f"{reason}, and grid_dim gives {needed} blocks: are grid_dim and block_dim exchanged?"
@@ -120,8 +121,9 @@ def wrong_shared_size(wrong: Wrong) -> str | None:
             needed = wrong.puzzle.shared_slots(array.name, wrong.case.sizes)
             if needed is not None and needed != len(array.slots):
                 return (
-                    f"The kernel's shared array `{array.name}` has {_count(len(array.slots), 'slot')}; {wrong.case.name} "
-                    f"needs {needed}. Which numbers did the launch give as the kernel's compile-time sizes?"
+                    f"The kernel's shared array `{array.name}` has {_count(len(array.slots), 'slot')}; "
+                    f"{wrong.case.name} needs {needed}. "
+                    "Which numbers did the launch give as the kernel's compile-time sizes?"
                 )
     return None
 
@@ -184,7 +186,8 @@ def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:
     found = []
     views = [case.view for case in cases if case.view is not None]
     if any(case.launches > 1 for case in cases):
-        found.append(f"The kernel was launched {max(case.launches for case in cases)} times for one call; once is enough.")
+        times = max(case.launches for case in cases)
+        found.append(f"The kernel was launched {times} times for one call; once is enough.")
     if views:
         largest = max(views, key=lambda view: len(view.outputs))
         blocks = len(largest.blocks)

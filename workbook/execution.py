@@ -116,9 +116,7 @@ class Executor:
         clock.lap("run")
 
         output_name, *input_names = puzzle.arguments
-        places = [
-            {name: _place(buffer) for name, buffer in zip(input_names, case, strict=True)} for case in inputs
-        ]
+        places = [{name: _place(buffer) for name, buffer in zip(input_names, case, strict=True)} for case in inputs]
         if results is not None:
             for place, result in zip(places, results, strict=True):
                 place[output_name] = _place(result)
@@ -136,12 +134,12 @@ class Executor:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""
         return str(self.launcher.errors[-1]) if self.launcher is not None and self.launcher.errors else ""
 
-    def _on_device(self, array: np.ndarray) -> "Buffer":
+    def _on_device(self, array: np.ndarray) -> Buffer:
         from max.driver import Buffer
 
         return Buffer.from_numpy(array).to(self.device)
 
-    def _to_numpy(self, buffer: "Buffer") -> np.ndarray:
+    def _to_numpy(self, buffer: Buffer) -> np.ndarray:
         from max.driver import CPU
 
         return buffer.to(CPU()).to_numpy()
@@ -166,5 +164,5 @@ def _full_text(error: BaseException) -> str:
     return f"{_full_text(cause)}\n{error}" if cause is not None else str(error)
 
 
-def _place(buffer: "Buffer") -> BufferPlace:
+def _place(buffer: Buffer) -> BufferPlace:
     return BufferPlace(buffer._data_ptr(), buffer.num_elements * buffer.element_size)

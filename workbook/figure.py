@@ -8,9 +8,11 @@ block. Time runs downwards: threads write the tile, the barrier opens, threads r
 from __future__ import annotations
 
 import math
-from collections import Counter
+import textwrap
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -20,6 +22,7 @@ from matplotlib.patches import Rectangle
 from workbook.launch_view import (
     BlockView,
     LaunchView,
+    Output,
     Provenance,
     SharedArray,
     Slot,
@@ -77,7 +80,7 @@ def figure(view: LaunchView, block: int | None = None) -> Figure:
         _draw_block(sheet, view, one)
     for x in missing:
         _draw_missing_block(sheet, view, x)
-    _draw_outputs(sheet, view, range(len(view.outputs)) if whole else _own_outputs(view, blocks))
+    _draw_outputs(sheet, view, range(len(view.outputs)) if whole else _own_outputs(view, block))
     _draw_block_edges(sheet, view, blocks, top)
     if whole:
         _draw_what_is_left_out(sheet, view, blocks, missing)
@@ -92,10 +95,10 @@ def _drawn_blocks(view: LaunchView) -> Sequence[BlockView]:
     return (fitting if len(fitting) >= 2 else view.blocks[:2])[:MAX_BLOCKS]
 
 
-def _own_outputs(view: LaunchView, blocks: Sequence[BlockView]) -> Sequence[int]:
-    """The outputs that have the own numbers of the blocks' threads."""
-    own = [range(block.first, block.first + view.block[0]) for block in blocks]
-    return [index for numbers in own for index in numbers if index < len(view.outputs)]
+def _own_outputs(view: LaunchView, block: int | None) -> range:
+    """The outputs that have the own numbers of a block's threads."""
+    first = next((one.first for one in view.blocks if one.number == block), 0)
+    return range(first, min(first + view.block[0], len(view.outputs)))
 
 
 def _end(block: BlockView) -> int:
@@ -106,14 +109,16 @@ def _end(block: BlockView) -> int:
 
 
 def _columns(view: LaunchView, blocks: Sequence[BlockView], whole: bool) -> list[int]:
-    """The columns to draw: all if they fit, otherwise those around the edges of the blocks and their tiles."""
+    """The columns to draw: all if they fit, otherwise those around the edges of the blocks and their tiles, and around
+    the first wrong output."""
     start = 0 if whole else min((block.first for block in blocks), default=0)
     ends = [_end(block) for block in blocks]
     end = max([*ends, len(view.outputs)] if whole else ends, default=len(view.outputs))
     if end - start <= MAX_COLUMNS:
         return list(range(start, end))
     edges = {edge for block in blocks for edge in (block.first, block.first + view.block[0], _end(block))}
-    near = {column for edge in edges | {start} for column in range(edge - EDGE, edge + EDGE)}
+    edges |= {start, next((index for index, output in enumerate(view.outputs) if not _is_right(output)), start)}
+    near = {column for edge in edges for column in range(edge - EDGE, edge + EDGE)}
     return sorted(column for column in near if start <= column < end)[:MAX_COLUMNS]
 
 
@@ -200,10 +205,10 @@ class _Sheet:
         drawn = [self.x[column] for column in columns if column in self.x]
         return (min(drawn), max(drawn) + 1) if drawn else None
 
-    def mark_gaps(self, y: float) -> None:
-        """Dots where columns are left out."""
-        for column, following in zip(self.columns, self.columns[1:], strict=False):
-            if following > column + 1:
+    def mark_gaps(self, row: range, y: float) -> None:
+        """Dots where columns of a row are left out."""
+        for column, following in pairwise(self.columns):
+            if following > column + 1 and column in row and column + 1 in row:
                 self.text(self.x[column] + 1.5, y, "⋯", 9, MUTED)
 
 
@@ -225,12 +230,12 @@ def _positions(columns: Sequence[int]) -> dict[int, float]:
 def _draw_heading(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     left = -LEFT + 0.4
     sheet.text(left, 0.75, view.title, 12, ha="left", weight="bold")
-    all_right = all(output.ok and output.writers for output in view.outputs)
+    all_right = all(_is_right(output) for output in view.outputs)
     sheet.text(
         left, 1.6, f"{'✓' if all_right else '✗'} {score(view)}", 9.5, RIGHT_INK if all_right else WRONG.edge, ha="left"
     )
     sheet.y = 2.1
-    for line in oddities(view):
+    for line in (part for oddity in oddities(view) for part in textwrap.wrap(oddity, int(sheet.width * 5.5))):
         sheet.text(left, sheet.y + 0.2, line, 8.5, ha="left")
         sheet.y += 0.6
     sheet.y += 0.3
@@ -247,7 +252,7 @@ def _legend(view: LaunchView, blocks: Sequence[BlockView]) -> list[tuple[Look, s
     entries = [(LOOKS[provenance], provenance.value) for provenance in Provenance if provenance in found]
     if any(block.idle for block in blocks):
         entries.append((IDLE, "idle: a thread that stores no result"))
-    if not all(output.ok and output.writers for output in view.outputs):
+    if not all(_is_right(output) for output in view.outputs):
         entries.append((WRONG, "wrong or missing output"))
     return entries
 
@@ -263,7 +268,7 @@ def _draw_loaded_buffer(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockV
         if element.value is not None:
             sheet.in_column(index, sheet.y + 0.4, _number(element.value), 7.5)
     sheet.label(name, sheet.y + 0.4, size=9, weight="bold", colour=WRONG.edge if name == view.output else MUTED)
-    sheet.mark_gaps(sheet.y + 0.4)
+    sheet.mark_gaps(range(len(view.loads[name])), sheet.y + 0.4)
     sheet.y += 1.15
 
 
@@ -279,11 +284,13 @@ def _loaded_buffer(view: LaunchView, blocks: Sequence[BlockView]) -> str | None:
 
 def _draw_owners(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     """Above the elements, the block whose threads have their numbers."""
-    names = {block.first: view.block_name(block.index) for block in blocks}
-    for first, name in names.items():
+    names: dict[int, list[str]] = defaultdict(list)
+    for block in blocks:
+        names[block.first].append(view.block_name(block.index))
+    for first, sharing in names.items():
         span = sheet.span(range(first, first + view.block[0]))
-        if span and span[1] - span[0] >= 3:
-            sheet.text((span[0] + span[1]) / 2, sheet.y + 0.15, name, 7, MUTED)
+        if span and span[1] - span[0] >= 3 * len(sharing):
+            sheet.text((span[0] + span[1]) / 2, sheet.y + 0.15, ", ".join(sharing), 7, MUTED)
     sheet.y += 0.4
 
 
@@ -351,7 +358,7 @@ def _draw_slots(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
             sheet.box(sheet.x[column] + 0.03, sheet.y, 0.94, 1.05, outside, 1.4, "outside", dashed=True)
             sheet.in_column(column, sheet.y + 0.52, "outside", 6.5, WRONG.edge)
     sheet.label(array.name, sheet.y + 0.52, size=9, weight="bold")
-    sheet.mark_gaps(sheet.y + 0.52)
+    sheet.mark_gaps(range(block.first, block.first + len(array.slots)), sheet.y + 0.52)
     sheet.y += 1.05
     for number in range(len(array.slots)):
         sheet.in_column(block.first + number, sheet.y + 0.22, f"[{number}]", 5.5, MUTED)
@@ -432,14 +439,14 @@ def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
         x_text, side = ((span[0] + span[1]) / 2, "center") if fits_inside else (span[1] + 0.3, "left")
         name = view.block_name((x, 0, 0))
         sheet.text(x_text, sheet.y + 0.45, f"{name} never ran", 9, WRONG.edge, ha=side)
-    sheet.y += 1.25
+        sheet.y += 1.25
 
 
-def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: Sequence[int]) -> None:
+def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: range) -> None:
     mark_y, got_y, numpy_y = sheet.y + 0.2, sheet.y + 0.45, sheet.y + 1.4
     for index in indices:
         output = view.outputs[index]
-        right = output.ok and bool(output.writers)
+        right = _is_right(output)
         sheet.cell(index, got_y, 0.85, RIGHT if right else WRONG, 0.8 if right else 1.6, "output" if right else "wrong")
         got = _number(output.value) if output.writers else "—"
         sheet.in_column(index, got_y + 0.42, got, 7.5)
@@ -450,7 +457,7 @@ def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: Sequence[int]) -> No
             sheet.in_column(index, mark_y, f"{len(output.writers)}×", 6.5, MUTED)
     sheet.label(view.output, got_y + 0.42, size=9, weight="bold")
     sheet.label("NumPy", numpy_y + 0.3, size=9)
-    sheet.mark_gaps(got_y + 0.42)
+    sheet.mark_gaps(indices, got_y + 0.42)
     sheet.y = numpy_y + 0.65
     _draw_indices(sheet, indices)
 
@@ -475,6 +482,11 @@ def _draw_what_is_left_out(
         if drawn < there_are:
             sheet.text(-LEFT + 0.4, sheet.y + 0.4, f"{drawn} of {there_are} {what} are drawn.", 8.5, MUTED, ha="left")
             sheet.y += 0.6
+
+
+def _is_right(output: Output) -> bool:
+    """A value that happens to be there is no result."""
+    return output.ok and bool(output.writers)
 
 
 # Texts

@@ -174,6 +174,7 @@ class LaunchView:
     outputs: tuple[Output, ...]
     loads: Mapping[str, tuple[Loaded, ...]]  # every buffer, the output among them
     strays: tuple[Stray, ...]
+    fault: str  # why the launch was cut short, or empty
 
     @property
     def title(self) -> str:
@@ -194,6 +195,7 @@ def launch_view(
     shared_names: Sequence[str] = (),
     output: str = "output",
     case: str = "",
+    fault: str = "",
     rtol: float = 1e-5,
     atol: float = 1e-5,
 ) -> LaunchView:
@@ -201,7 +203,8 @@ def launch_view(
 
     `buffers` are the device buffers by the names the learner knows; `output` is the one that `expected` and `got`
     are about. `shared_names` names the shared allocations of the kernel in the order of its source. `case` says
-    what distinguishes this launch from others, as "input_size 28, conv_size 4".
+    what distinguishes this launch from others, as "input_size 28, conv_size 4". `fault` is the error that ended it
+    early, if one did.
     """
     accesses = trace.accesses
     stores = accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] != Kind.LOAD)]
@@ -219,6 +222,7 @@ def launch_view(
         outputs=outputs,
         loads=_loads(accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.LOAD)], buffers),
         strays=strays,
+        fault=fault,
     )
 
 
@@ -239,7 +243,7 @@ def score(view: LaunchView) -> str:
 
 def oddities(view: LaunchView) -> list[str]:
     """What happened that no right launch does, or that a wasteful one does, a line for each kind."""
-    lines = []
+    lines = [view.fault] if view.fault else []
     if view.missing_blocks:
         lines.append(_with_more(f"{view.block_name((view.missing_blocks[0], 0, 0))} never ran", view.missing_blocks))
     targets = Counter(stray.element.buffer if stray.element else "unknown memory" for stray in view.strays)

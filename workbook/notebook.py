@@ -12,9 +12,9 @@ from workbook.check import check_at_once, check_problem
 from workbook.devices import default_device
 from workbook.explorer import explorer
 from workbook.figure import figure
-from workbook.rendering import SYMBOLS, message_html, source_html, verdict_html
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.region import RegionError, read_region
+from workbook.rendering import SYMBOLS, message_html, source_html, verdict_html
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
 from workbook.worker import Worker, WorkerLost
 
@@ -158,7 +158,7 @@ def open_puzzle(id: str) -> NotebookPuzzle:
         _open[id].warm()
     shell = get_ipython()
     if shell is not None:
-        shell.register_magic_function(_fill_magic, "cell", "fill")
+        shell.register_magic_function(_fill_magic, "cell", "fill")  # type: ignore[arg-type]  # its stub is wrong
     return _open[id]
 
 

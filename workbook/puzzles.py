@@ -46,7 +46,7 @@ class Puzzle:
     kernel_module: str
     """The module in kernels/ that the puzzle launches from."""
     arguments: tuple[str, ...]
-    """What the op passes to the kernel, by the names of the graph: the output, then the inputs in the order of a case."""
+    """The kernel's tensors: the output, then the inputs in the order of a case."""
     placeholder: str
     """What the region of the problem holds when it is handed out: a comment."""
     threads_per_block: int

@@ -97,7 +97,7 @@ class Worker:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # MAX and the driver talk on standard error
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the worker writes to it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "workbook.worker", self.device, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],

@@ -103,7 +103,8 @@ def _build_library(folder: Path, source: str, soname: str) -> None:
         ["build", "--emit", "object", str(mojo_file), "-o", str(object_file)], capture_output=True, text=True
     )
     if compiled.returncode != 0:
-        raise SoftGPUError(f"softgpu's {soname} does not compile with Mojo {version('mojo-compiler')}:\n{compiled.stderr}")
+        mojo = version("mojo-compiler")
+        raise SoftGPUError(f"softgpu's {soname} does not compile with Mojo {mojo}:\n{compiled.stderr}")
     linker = _package_root() / "bin" / "lld"
     runtime = modular_lib_folder() / "libKGENCompilerRTShared.so"
     output = folder / soname

@@ -108,9 +108,9 @@ class Launcher:
             capacity = count
         live = dict(zip(pairs[0 : 2 * count : 2], pairs[1 : 2 * count : 2], strict=True))
         known = {allocation.base: allocation.nbytes for allocation in self._memory.allocations}
-        module_variables = {address for module in self._modules.values() for address in module.symbols(self._memory).values()}
+        variables = {address for module in self._modules.values() for address in module.symbols(self._memory).values()}
         for address, size in known.items():
-            if live.get(address) != size and address not in module_variables:
+            if live.get(address) != size and address not in variables:
                 self._memory.free(address)
         for address, size in live.items():
             if known.get(address) != size:

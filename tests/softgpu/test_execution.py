@@ -67,9 +67,7 @@ def test_special_registers_do_not_depend_on_how_blocks_are_batched(kernel, monke
     threads = int(np.prod(block))
     out = np.zeros((6, threads, 2), np.uint32)
     module.launch("k", (3, 2), block, [out])
-    assert (out[:, :, 0] == np.arange(threads) % 32).all() and (
-        out[:, :, 1] == np.arange(threads) // 32
-    ).all()
+    assert (out[:, :, 0] == np.arange(threads) % 32).all() and (out[:, :, 1] == np.arange(threads) // 32).all()
 
 
 def test_an_early_exit_does_not_block_a_barrier(kernel):
@@ -126,16 +124,14 @@ def test_a_barrier_that_not_all_threads_reach_is_a_deadlock(kernel):
     with pytest.raises(BarrierDeadlock) as caught:
         module.launch("k", (2, 2), 64, [np.zeros(1, np.uint32)])
     error = caught.value
-    assert (
-        error.arrived == 32 and error.expected == 64 and error.block == (0, 0, 0) and error.barrier in (0, 1)
-    )
+    assert error.arrived == 32 and error.expected == 64 and error.block == (0, 0, 0) and error.barrier in (0, 1)
     assert "only 32 of 64 threads of block (0, 0, 0) arrived" in str(error)
     assert len(error.lines) == 2
 
 
 def test_barriers_that_no_gpu_has(kernel):
     for code in ("bar.sync 16;", "bar.sync 0, 33;"):
-        with pytest.raises(UnsupportedPTX, match="barriers are|thread counts"):
+        with pytest.raises(UnsupportedPTX, match=r"barriers are|thread counts"):
             kernel(code + " ret;").launch("k", 1, 64, [np.zeros(1, np.uint32)])
 
 
@@ -242,8 +238,7 @@ def test_votes(kernel):
 def test_every_atomic_takes_its_turn(kernel):
     """All threads of all blocks draw tickets: the values before are all different."""
     module = kernel(
-        OUT
-        + "ld.param.u64 %rd2, [counter]; atom.global.add.u32 %r5, [%rd2], 1; st.global.u32 [%rd1], %r5; ret;",
+        OUT + "ld.param.u64 %rd2, [counter]; atom.global.add.u32 %r5, [%rd2], 1; st.global.u32 [%rd1], %r5; ret;",
         ["u64 out", "u64 counter"],
     )
     out, counter = np.zeros(500, np.uint32), np.zeros(1, np.uint32)

@@ -84,9 +84,7 @@ def same(got: np.ndarray, expected: np.ndarray) -> None:
 def run(evaluate, code: str, kind: str, *operands: np.ndarray) -> np.ndarray:
     register = f"b{int(kind[1:])}"
     width = f"u{int(kind[1:]) // 8}"
-    return evaluate(code, register, *((register, x.view(width)) for x in operands)).view(
-        f"f{int(kind[1:]) // 8}"
-    )
+    return evaluate(code, register, *((register, x.view(width)) for x in operands)).view(f"f{int(kind[1:]) // 8}")
 
 
 EXACT = {
@@ -285,9 +283,7 @@ def test_float_to_integer_clamps(evaluate, source, target, mode):
 def test_integer_to_float_rounds_correctly(evaluate, source, target, mode):
     bits = int(source[1:])
     edges = [0, 1, 2**bits - 1, 2 ** (bits - 1), 2 ** (bits - 1) - 1, 2**24 + 1, 65519, 65520, 2**31 - 64]
-    values = np.array(
-        edges + [int(x) >> 3 for x in RNG.integers(0, 2**bits, 40, dtype=np.uint64)], f"u{bits // 8}"
-    )
+    values = np.array(edges + [int(x) >> 3 for x in RNG.integers(0, 2**bits, 40, dtype=np.uint64)], f"u{bits // 8}")
     width = 8 * int(target[1])
     got = evaluate(f"cvt.{mode}.f{width}.{source} %d, %a;", f"b{width}", (f"b{bits}", values)).view(target)
     numbers = values.view(f"i{bits // 8}") if source[0] == "s" else values

@@ -21,9 +21,7 @@ def samples(bits: int, count: int = 40) -> list[int]:
         32,
         33,
     ]
-    numbers = [
-        int.from_bytes(RNG.bytes(bits // 8), "little") >> int(RNG.integers(bits)) for _ in range(count)
-    ]
+    numbers = [int.from_bytes(RNG.bytes(bits // 8), "little") >> int(RNG.integers(bits)) for _ in range(count)]
     return [number % (1 << bits) for number in edges + numbers]
 
 
@@ -68,10 +66,7 @@ def test_binary(evaluate, name, kind):
         (f"b{bits}", np.array(a, dtype)),
         (f"b{bits}", np.array(b, dtype)),
     )
-    expected = [
-        BINARY[name](as_type(x, kind), as_type(y, kind), bits) % (1 << bits)
-        for x, y in zip(a, b, strict=True)
-    ]
+    expected = [BINARY[name](as_type(x, kind), as_type(y, kind), bits) % (1 << bits) for x, y in zip(a, b, strict=True)]
     assert got.tolist() == expected
 
 
@@ -81,9 +76,7 @@ def test_wide_products_are_exact(evaluate, kind):
     a, b = pairs(bits)
     operands = [(f"b{bits}", np.array(x, f"u{bits // 8}")) for x in (a, b)]
     got = evaluate(f"mul.wide.{kind} %d, %a, %b;", f"b{bits * 2}", *operands)
-    assert got.tolist() == [
-        as_type(x, kind) * as_type(y, kind) % (1 << 2 * bits) for x, y in zip(a, b, strict=True)
-    ]
+    assert got.tolist() == [as_type(x, kind) * as_type(y, kind) % (1 << 2 * bits) for x, y in zip(a, b, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +126,7 @@ def test_bit_fields(evaluate, kind):
     values = np.array([a for a in samples(bits, 4) for _ in range(40)], f"u{bits // 8}")
     ends = RNG.choice([0, 1, 5, 8, 31, 32, 33, 63, 64, 65, 255, 256], (2, len(values))).astype(np.uint32)
     register = f"b{bits}"
-    got = evaluate(
-        f"bfe.{kind} %d, %a, %b, %c;", register, (register, values), ("b32", ends[0]), ("b32", ends[1])
-    )
+    got = evaluate(f"bfe.{kind} %d, %a, %b, %c;", register, (register, values), ("b32", ends[0]), ("b32", ends[1]))
     rows = list(zip(values.tolist(), *ends.tolist(), strict=True))
     assert got.tolist() == [bit_field_extract(a, p, n, bits, kind[0] == "s") for a, p, n in rows]
 
@@ -144,8 +135,7 @@ def test_bit_fields(evaluate, kind):
         code = f"bfi.{register} %d, %a, %b, {position}, {length};"
         got = evaluate(code, register, (register, values), (register, other))
         assert got.tolist() == [
-            bit_field_insert(a, b, position, length, bits)
-            for a, b in zip(values.tolist(), other.tolist(), strict=True)
+            bit_field_insert(a, b, position, length, bits) for a, b in zip(values.tolist(), other.tolist(), strict=True)
         ]
 
 

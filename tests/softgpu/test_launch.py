@@ -154,9 +154,7 @@ def test_damaged_text_never_fails_in_another_way(data):
         st.one_of(
             st.just(""),
             st.text(max_size=6),
-            st.sampled_from(
-                ["{", "}", "%r1", "[", "0x", "0f", ".reg", "@", ":", "-", ".loc", "%rd1", "99999999999"]
-            ),
+            st.sampled_from(["{", "}", "%r1", "[", "0x", "0f", ".reg", "@", ":", "-", ".loc", "%rd1", "99999999999"]),
             st.just(VALID[start:end] * 2),
         )
     )

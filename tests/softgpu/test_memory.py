@@ -47,9 +47,7 @@ def test_neighbouring_buffers_are_far_enough_apart(kernel):
     ],
 )
 def test_what_is_wrong_with_an_access(kernel, code, message):
-    body = (
-        f".shared .align 16 .b8 tile[64]; .local .align 8 .b8 stack[8]; ld.param.u64 %rd1, [out]; {code} ret;"
-    )
+    body = f".shared .align 16 .b8 tile[64]; .local .align 8 .b8 stack[8]; ld.param.u64 %rd1, [out]; {code} ret;"
     error = faulting(kernel(body), np.zeros(11, np.uint32))
     assert message in str(error) and error.access == "load" and error.thread == (0, 0, 0)
 
@@ -153,7 +151,7 @@ def test_host_memory_can_be_used_at_its_own_address(kernel):
     module.launch_raw("k", 1, 32, [address], memory)
     assert out.tolist() == list(range(32))
     memory.free(out.ctypes.data)
-    with pytest.raises(MemoryFault, match="inside output .*, which was freed"):
+    with pytest.raises(MemoryFault, match=r"inside output .*, which was freed"):
         module.launch_raw("k", 1, 32, [address], memory)
 
 

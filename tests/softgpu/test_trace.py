@@ -58,9 +58,7 @@ def test_barriers_and_order(compiled):
     ]
     barrier_step = launch.barriers[0].step
     rows = launch.accesses
-    stores, loads = (
-        rows[(rows["space"] == Space.SHARED) & (rows["kind"] == kind)] for kind in (Kind.STORE, Kind.LOAD)
-    )
+    stores, loads = (rows[(rows["space"] == Space.SHARED) & (rows["kind"] == kind)] for kind in (Kind.STORE, Kind.LOAD))
     assert (stores["step"] < barrier_step).all() and (loads["step"] > barrier_step).all()
     assert (np.diff(rows["step"]) >= 0).all()
     assert launch.instructions[int(stores["pc"][0])].line == stores["line"][0]
@@ -99,8 +97,7 @@ def test_only_chosen_blocks_are_recorded(compiled):
             [Origin.LOADED] * 4,
         ),
         (
-            "ld.global.u32 %r3, [%rd1]; st.local.u32 [slot], %r3; st.local.u8 [slot+1], 3; "
-            "ld.local.u32 %r2, [slot];",
+            "ld.global.u32 %r3, [%rd1]; st.local.u32 [slot], %r3; st.local.u8 [slot+1], 3; ld.local.u32 %r2, [slot];",
             [Origin.COMPUTED] * 4,
         ),
     ],
