@@ -14,7 +14,7 @@ from workbook.explorer import explorer
 from workbook.figure import figure
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.region import RegionError, read_region
-from workbook.rendering import SYMBOLS, message_html, source_html, verdict_html
+from workbook.rendering import SYMBOLS, folded_html, message_html, source_html, text_html, verdict_html
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
 from workbook.worker import Worker, WorkerLost
 
@@ -32,7 +32,6 @@ class NotebookPuzzle:
         self.puzzle = puzzle
         self.verdict: Verdict | None = None
         self._checked_text = ""
-        self._hints_shown = 0
         self._worker: Worker | None = None
 
     def warm(self) -> None:
@@ -89,18 +88,19 @@ class NotebookPuzzle:
         """The learner's op.mojo as it stands."""
         return HTML(source_html(self.puzzle.problem_file.read_text(), f"problems/{self.puzzle.id}/op.mojo"))
 
-    def hint(self) -> None:
-        """The next hint, after those that were shown already."""
-        self._hints_shown = min(self._hints_shown + 1, len(self.puzzle.hints))
-        for number, hint in enumerate(self.puzzle.hints[: self._hints_shown], 1):
-            self._say(f"Hint {number} of {len(self.puzzle.hints)}: {hint}")
+    def hint(self) -> HTML:
+        """The hints, each one folded: they help more when one asks for them one at a time."""
+        hints = self.puzzle.hints
+        return HTML(
+            "".join(folded_html(f"Hint {n} of {len(hints)}", text_html(hint)) for n, hint in enumerate(hints, 1))
+        )
 
-    def reveal(self) -> None:
-        """The solution, and why it is so."""
+    def reveal(self) -> HTML:
+        """A solution, folded, and why it is so."""
         solution = read_region(self.puzzle.solution_file.read_text()).code
-        display(HTML(source_html(solution, "A solution")))
-        for paragraph in self.puzzle.explanation.strip().split("\n\n"):
-            self._say(" ".join(paragraph.split()))
+        attempted = self.verdict is not None and self.verdict.outcome != NOT_ATTEMPTED
+        title = "A solution" if attempted else "A solution (you have not tried yet: it is worth more after an attempt)"
+        return HTML(folded_html(title, source_html(solution) + text_html(self.puzzle.explanation)))
 
     def reset(self) -> None:
         """Empty the region again. What it held is kept in the history."""

@@ -61,8 +61,17 @@ def source_html(text: str, title: str = "") -> str:
     )
 
 
-def progress_html(stage: str, seconds: float) -> str:
-    return message_html(f"{stage} … {seconds:.0f} s", NOT_ATTEMPTED)
+def folded_html(title: str, body: str) -> str:
+    """Something that is shown when one clicks on its title."""
+    return _box(
+        COLOURS[NOT_ATTEMPTED], f'<details><summary style="cursor: pointer">{escape(title)}</summary>{body}</details>'
+    )
+
+
+def text_html(text: str) -> str:
+    """Paragraphs, with `code` set as code."""
+    paragraphs = text.strip().split("\n\n")
+    return "".join(f'<p style="margin: 4px 0; max-width: 80em">{_sentence(paragraph)}</p>' for paragraph in paragraphs)
 
 
 def verdict_html(verdict: Verdict) -> str:
