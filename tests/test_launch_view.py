@@ -200,6 +200,13 @@ def test_provenance_follows_the_value(body, provenance, value):
     assert slot.value == value or (math.isnan(slot.value) and math.isnan(value))
 
 
+def test_an_index_without_its_block_is_no_own_load():
+    at_thread_index = "mul.wide.u32 %rd6, %r1, 4; add.s64 %rd6, %rd2, %rd6; ld.global.b32 %r11, [%rd6];"
+    view = copy(body=at_thread_index + "st.shared.b32 [%r8], %r11;")
+    assert provenances(view, 0) == [OWN] * 4
+    assert provenances(view, 1) == [HALO] * 4
+
+
 def test_a_slot_read_before_its_store_came():
     slot = copy(body="ld.shared.b32 %r11, [%r8]; st.shared.b32 [%r8], %r9;").blocks[0].shared[0].slots[0]
     assert slot.read_unwritten and slot.provenance is OWN and slot.writers == (0,)
