@@ -54,7 +54,13 @@ class Worker:
             self._replace()
         try:
             kind, content = self._converse((puzzle_id, op_text, seed), progress)
-        except (EOFError, OSError):
+        except TimeoutError:
+            self._replace()
+            raise WorkerLost(
+                f"The attempt took longer than {self.time_limit:g} seconds and was stopped; a new worker has been "
+                "started. Does the kernel, or a loop around the launch, ever end?"
+            ) from None
+        except (EOFError, ConnectionError):  # the other end of the socket is gone, and so is its process
             code = self._process.wait()
             last_words = self._last_words()
             self._replace()
@@ -62,12 +68,6 @@ class Worker:
             raise WorkerLost(
                 f"The worker process {reason} in the middle of the attempt; a new one has been started. "
                 f"Nothing you typed is lost: run the cell again.{last_words}"
-            ) from None
-        except TimeoutError:
-            self._replace()
-            raise WorkerLost(
-                f"The attempt took longer than {self.time_limit:.0f} seconds and was stopped; a new worker has been "
-                "started. Does the kernel, or a loop around the launch, ever end?"
             ) from None
         except BaseException:  # an interrupt, most of all: the worker is in the middle of something
             self._replace()

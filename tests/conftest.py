@@ -1,0 +1,43 @@
+"""What the tests share: a copy of the learner's files to write to, and one warm worker for all of them."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workbook import rooms
+from workbook.puzzles import Puzzle, find_puzzle
+from workbook.worker import Worker
+
+ROOMS = ("kernels", "problems", "solutions", "notebooks", "puzzles.toml")
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's content: no test writes to the files that a learner edits. Compiled packages are shared."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    for room in ROOMS:
+        source = rooms.ROOT / room
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / room)
+    build = rooms.BUILD
+    monkeypatch.setenv("WORKBOOK_ROOT", str(root))
+    for name, path in vars(rooms).copy().items():
+        if isinstance(path, Path) and path.is_relative_to(rooms.ROOT):
+            monkeypatch.setattr(rooms, name, root / path.relative_to(rooms.ROOT))
+    monkeypatch.setattr(rooms, "BUILD", build)
+    return root
+
+
+@pytest.fixture
+def puzzle() -> Puzzle:
+    return find_puzzle("p17")
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Worker]:
+    """One warm worker with the software GPU, as a notebook has it."""
+    worker = Worker("softgpu")
+    yield worker
+    worker.close()

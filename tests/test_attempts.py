@@ -1,0 +1,66 @@
+import multiprocessing
+import time
+
+import pytest
+
+from workbook import attempts
+from workbook.region import BEGIN, RegionError, read_region
+
+
+def test_an_attempt_goes_into_the_file_and_is_read_back(puzzle):
+    attempts.write_attempt(puzzle, "launch(\n    it)\n")
+    assert attempts.read_attempt(puzzle) == "launch(\n    it)"
+    assert "            launch(\n                it)\n" in puzzle.problem_file.read_text()
+
+
+def test_every_attempt_is_kept_in_order(puzzle):
+    for code in ("one", "two", "two", "three"):
+        attempts.write_attempt(puzzle, code)
+    kept = [read_region(version.read_text()).code for version in attempts.history(puzzle)]
+    assert kept == [puzzle.placeholder, "one", "two", "three"]
+
+
+def test_what_was_edited_in_the_file_itself_is_kept_too(puzzle):
+    text = puzzle.problem_file.read_text().replace(puzzle.placeholder, "by_hand()")
+    puzzle.problem_file.write_text(text)
+    attempts.write_attempt(puzzle, "from_the_cell()")
+    assert any("by_hand()" in version.read_text() for version in attempts.history(puzzle))
+
+
+def test_reset_empties_the_region_and_keeps_the_attempt(puzzle):
+    as_handed_out = puzzle.problem_file.read_text()
+    attempts.write_attempt(puzzle, "mine()")
+    attempts.reset(puzzle)
+    assert puzzle.problem_file.read_text() == as_handed_out
+    assert any("mine()" in version.read_text() for version in attempts.history(puzzle))
+
+
+def test_reset_repairs_a_file_whose_markers_are_gone(puzzle):
+    broken = puzzle.problem_file.read_text().replace(BEGIN, "")
+    puzzle.problem_file.write_text(broken)
+    with pytest.raises(RegionError, match=r"problems/p17/op\.mojo.*workbook reset p17"):
+        attempts.write_attempt(puzzle, "mine()")
+    attempts.reset(puzzle)
+    assert attempts.read_attempt(puzzle) == puzzle.placeholder
+    assert any(version.read_text() == broken for version in attempts.history(puzzle))
+
+
+def _write_for_ever(path):
+    number = 0
+    while True:
+        number += 1
+        attempts.replace_file(path, f"{number}\n" * 20_000)
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("0\n")
+    for pause in (0.01, 0.02, 0.03, 0.05, 0.08):
+        writer = multiprocessing.get_context("fork").Process(target=_write_for_ever, args=(path,))
+        writer.start()
+        time.sleep(pause)
+        writer.kill()
+        writer.join()
+        lines = path.read_text().splitlines()
+        assert len(set(lines)) == 1, "the file holds parts of two versions"
+        assert len(lines) in (1, 20_000), "the file was cut"
