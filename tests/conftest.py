@@ -15,17 +15,17 @@ ROOMS = ("kernels", "problems", "solutions", "notebooks", "puzzles.toml")
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the project's content: no test writes to the files that a learner edits. Compiled packages are shared."""
-    root = tmp_path / "checkout"
+    """A copy of the project's content: no test writes to the learner's files. Compiled packages are shared."""
+    original, root = rooms.ROOT, tmp_path / "checkout"
     root.mkdir()
     for room in ROOMS:
-        source = rooms.ROOT / room
+        source = original / room
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / room)
     build = rooms.BUILD
     monkeypatch.setenv("WORKBOOK_ROOT", str(root))
     for name, path in vars(rooms).copy().items():
-        if isinstance(path, Path) and path.is_relative_to(rooms.ROOT):
-            monkeypatch.setattr(rooms, name, root / path.relative_to(rooms.ROOT))
+        if isinstance(path, Path) and path.is_relative_to(original):
+            monkeypatch.setattr(rooms, name, root / path.relative_to(original))
     monkeypatch.setattr(rooms, "BUILD", build)
     return root
 

@@ -185,6 +185,8 @@ def image(widget):
 def test_the_explorer_draws_the_case_and_block_that_are_chosen():
     widget = explorer({"a": conv1d(), "b": conv1d(grid=1)})
     case, block = widget.children[0].children
+    assert case.value == "b", "it opens with the case that is wrong"
+    case.value = "a"
     whole = image(widget)
     assert [label for label, _ in block.options] == ["all blocks", "block 0", "block 1"]
     block.value = 1

@@ -14,7 +14,7 @@ def puzzle(request):
 
 
 def test_an_unknown_puzzle_is_answered_with_those_there_are():
-    with pytest.raises(UnknownPuzzle, match="p99.*p17"):
+    with pytest.raises(UnknownPuzzle, match=r"p99.*p17"):
         find_puzzle("p99")
 
 

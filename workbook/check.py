@@ -98,6 +98,7 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
     traces = _launches_of_case(execution, number)
     places = _places(puzzle, execution, number, traces)
     sizes = puzzle.cases[number]
+    fault = execution.failure.text if execution.failure is not None else ""
     return CaseResult(
         sizes=sizes,
         inputs=dict(zip(puzzle.arguments[1:], inputs, strict=True)),
@@ -107,7 +108,7 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
         recorded=execution.recorded,
         launches=len(traces),
         passed=_passed_buffers(traces[-1], places) if traces else (),
-        view=_view(puzzle, traces[-1], places, expected, output, sizes) if traces else None,
+        view=_view(puzzle, traces[-1], places, expected, output, sizes, fault) if traces else None,
     )
 
 
@@ -152,6 +153,7 @@ def _view(
     expected: np.ndarray,
     output: np.ndarray | None,
     sizes: dict[str, int],
+    fault: str,
 ) -> LaunchView | None:
     if puzzle.arguments[0] not in places:
         return None
@@ -164,6 +166,7 @@ def _view(
         shared_names=puzzle.shared_names,
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
+        fault=fault,
         rtol=puzzle.tolerance,
         atol=puzzle.tolerance,
     )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from workbook import attempts, rooms
 from workbook.check import check_at_once, check_problem
@@ -13,10 +14,17 @@ from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_dev
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
 
+if TYPE_CHECKING:
+    from workbook.execution import Executor
+
 
 def main() -> int:
     """Run the command; returns the exit status: 0 done and right, 1 wrong or not attempted, 2 bad usage."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options, passed_on = parser.parse_known_args()
+    if passed_on and options.run not in (_lab, _test):
+        parser.error(f"unrecognized arguments: {' '.join(passed_on)}")
+    options.passed_on = passed_on
     try:
         return options.run(options)
     except (UnknownPuzzle, NoSuchDevice, RegionError) as error:
@@ -48,8 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(run=_lab)
     test = commands.add_parser("test", help="lint, type check and test the workbook; further arguments go to pytest")
     test.set_defaults(run=_test)
-    for command in (lab, test):
-        command.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -85,7 +91,22 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     except AssertionError as error:
         print(f"Verification failed: {str(error).strip()}\nWhy, and where, says: workbook check {puzzle.id}")
         return 1
+    except Exception as error:
+        print("\n".join(_explanation(puzzle, op_text, executor, error)))
+        return 1
     return 0
+
+
+def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exception) -> tuple[str, ...]:
+    """What to say of an error that came out of MAX; one of the program's own is raised again."""
+    from workbook.execution import Failure, full_text
+
+    reason, text = executor.launch_error(), full_text(error)
+    if reason:
+        return (f"The launch failed: {reason}", f"Why, and where, says: workbook check {puzzle.id}")
+    if "Failed to compile the model" in text:
+        return explain_compile_error(Failure("graph", text), read_region(op_text))
+    raise error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -118,7 +139,9 @@ def _lab(options: argparse.Namespace) -> int:
     first = next(iter(all_puzzles().values()))
     notebook = str(rooms.NOTEBOOKS.relative_to(rooms.ROOT) / first.notebook)
     os.chdir(rooms.ROOT)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", notebook, *options.arguments])
+    # JupyterLab would ask on its first start whether it may fetch news.
+    command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url=None", notebook, *options.passed_on]
+    return subprocess.call(command)
 
 
 def _test(options: argparse.Namespace) -> int:
@@ -126,7 +149,7 @@ def _test(options: argparse.Namespace) -> int:
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy", "workbook", "softgpu"],
-        ["pytest", *options.arguments],
+        ["pytest", *options.passed_on],
     )
     for step in steps:
         print(f"── {' '.join(step)}", flush=True)

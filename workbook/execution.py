@@ -100,7 +100,7 @@ class Executor:
         try:
             model = self.session.load(python.build_graph(cases, self.device, [kernels, op]))
         except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
-            return failed("graph", _full_text(error))
+            return failed("graph", full_text(error))
         clock.lap("graph")
 
         progress("run")
@@ -112,7 +112,7 @@ class Executor:
             results = model.execute(*(buffer for case in inputs for buffer in case))
         except Exception as error:
             results = None
-            execution = failed("launch", self._launch_error() or _full_text(error))
+            execution = failed("launch", self.launch_error() or full_text(error))
         clock.lap("run")
 
         output_name, *input_names = puzzle.arguments
@@ -130,7 +130,7 @@ class Executor:
         op = precompile_op(puzzle.id, op_text, kernels)
         python_side(puzzle).main(self.device, [kernels, op])
 
-    def _launch_error(self) -> str:
+    def launch_error(self) -> str:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""
         return str(self.launcher.errors[-1]) if self.launcher is not None and self.launcher.errors else ""
 
@@ -158,10 +158,10 @@ class Clock:
         self._last = now
 
 
-def _full_text(error: BaseException) -> str:
+def full_text(error: BaseException) -> str:
     """The text of an error after those of its causes: MAX hides Mojo's output in the cause."""
     cause = error.__cause__ or error.__context__
-    return f"{_full_text(cause)}\n{error}" if cause is not None else str(error)
+    return f"{full_text(cause)}\n{error}" if cause is not None else str(error)
 
 
 def _place(buffer: Buffer) -> BufferPlace:

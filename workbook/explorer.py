@@ -10,18 +10,23 @@ from collections.abc import Mapping
 import ipywidgets as widgets
 
 from workbook.figure import figure
-from workbook.launch_view import LaunchView, describe
+from workbook.launch_view import LaunchView, Provenance, describe
 
 PIXELS_PER_INCH = 96  # of the page; the picture has twice as many, for sharp text on every screen
 
-ALL_BLOCKS = "all blocks"
+ALL_BLOCKS = -1  # as a choice; a dropdown shows nothing for None
 
 
 def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
-    """The launches of the cases that were run, by the names of the cases, drawn from what their threads did."""
+    """The launches of the cases that were run, by the names of the cases, drawn from what their threads did.
+
+    It opens with the case that has most to tell: the first with a wrong output, else the first with a halo.
+    """
     if not views:
         return widgets.HTML("<p>No launch has been recorded yet.</p>")
-    case = widgets.Dropdown(options=list(views), description="Case", layout=widgets.Layout(width="auto"))
+    case = widgets.Dropdown(
+        options=list(views), value=_telling(views), description="Case", layout=widgets.Layout(width="auto")
+    )
     block = widgets.Dropdown(description="Block", layout=widgets.Layout(width="auto"))
     picture = widgets.HTML()
 
@@ -30,17 +35,28 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
         blocks = [(view.block_name(one.index), one.number) for one in view.blocks]
         # New options select the first of them: not to be drawn twice.
         block.unobserve(draw, names="value")
-        block.options = [(ALL_BLOCKS, None), *blocks]
+        block.options = [("all blocks", ALL_BLOCKS), *blocks]
         block.observe(draw, names="value")
         draw()
 
     def draw(_change: object = None) -> None:
-        picture.value = picture_html(views[case.value], block.value)
+        picture.value = picture_html(views[case.value], None if block.value == ALL_BLOCKS else block.value)
 
     case.observe(offer_blocks, names="value")
     block.observe(draw, names="value")
     offer_blocks()
     return widgets.VBox([widgets.HBox([case, block]), picture])
+
+
+def _telling(views: Mapping[str, LaunchView]) -> str:
+    def wrong(view: LaunchView) -> bool:
+        return not all(output.ok for output in view.outputs)
+
+    def halo(view: LaunchView) -> bool:
+        return any(array.count(Provenance.HALO) for block in view.blocks for array in block.shared)
+
+    found = (name for says in (wrong, halo) for name, view in views.items() if says(view))
+    return next(found, next(iter(views)))
 
 
 def picture_html(view: LaunchView, block: int | None = None) -> str:

@@ -1,0 +1,164 @@
+"""The stand-in driver, through unmodified programs that use MAX. Each runs in a process of its own, as users run it."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from softgpu.driver.build import built_driver
+
+
+def run(tmp_path, program, *arguments, command=("-m", "softgpu.cli", "run")):
+    file = tmp_path / "program.py"
+    file.write_text(textwrap.dedent(program))
+    return subprocess.run(
+        [sys.executable, *command, str(file), *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_program_finds_a_gpu_and_its_arguments(tmp_path):
+    program = """
+        import sys
+        from max.driver import Accelerator, accelerator_count
+        print(sys.argv[1:], __name__, accelerator_count(), Accelerator().api)
+    """
+    result = run(tmp_path, program, "--size", "3")
+    assert result.stdout == "['--size', '3'] __main__ 1 cuda\n", result.stderr
+
+
+def test_buffers_go_to_the_device_and_back(tmp_path):
+    program = """
+        import numpy as np
+        from max.driver import CPU, Accelerator, Buffer
+        device = Accelerator()
+        for array in (np.arange(7, dtype=np.float32), np.arange(100_000), np.zeros((3, 5), np.int8)):
+            there = Buffer.from_numpy(array).to(device)
+            assert not there.is_host
+            np.testing.assert_array_equal(there.to(CPU()).to_numpy(), array)
+        print("same")
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == "same\n", result.stderr
+
+
+def test_a_graph_of_maxs_own_ops_runs(tmp_path):
+    program = """
+        import numpy as np
+        from max.driver import CPU, Accelerator, Buffer
+        from max.dtype import DType
+        from max.engine import InferenceSession
+        from max.graph import DeviceRef, Graph, TensorType
+        device = Accelerator()
+        kind = TensorType(DType.float32, [1000], DeviceRef.from_device(device))
+        with Graph("add", input_types=[kind, kind]) as graph:
+            a, b = (value.tensor for value in graph.inputs)
+            graph.output(a + b * 2.0)
+        model = InferenceSession(devices=[device]).load(graph)
+        a, b = np.arange(1000, dtype=np.float32), np.ones(1000, np.float32)
+        (result,) = model.execute(*(Buffer.from_numpy(array).to(device) for array in (a, b)))
+        np.testing.assert_array_equal(result.to(CPU()).to_numpy(), a + 2)
+        print("right")
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == "right\n", result.stderr
+
+
+def test_without_softgpu_there_is_no_gpu_and_the_cache_is_another(tmp_path):
+    """What softgpu compiles must never be handed to a real GPU."""
+    program = """
+        import os
+        print(os.environ.get("MODULAR_CACHE_DIR", "none").endswith("softgpu/modular"))
+    """
+    assert run(tmp_path, program).stdout == "True\n"
+    assert run(tmp_path, program, command=()).stdout == "False\n"
+
+
+def test_installing_twice_is_once(tmp_path):
+    program = """
+        import softgpu
+        print(softgpu.install() is softgpu.install())
+    """
+    assert run(tmp_path, program, command=()).stdout == "True\n"
+
+
+def test_installing_after_a_real_driver_is_refused(tmp_path):
+    """A library of the driver's name stands for it: softgpu's own, loaded behind its back."""
+    program = f"""
+        import ctypes
+        import softgpu
+        from softgpu.driver.build import modular_lib_folder
+        ctypes.CDLL(str(modular_lib_folder() / "libKGENCompilerRTShared.so"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL({str(built_driver() / "libcuda.so.1")!r})
+        try:
+            softgpu.install()
+        except softgpu.SoftGPUError as error:
+            print(error)
+    """
+    result = run(tmp_path, program, command=())
+    assert result.stdout.startswith("softgpu.install() came too late:"), result.stderr
+
+
+def test_a_missing_program_is_one_sentence(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "softgpu.cli", "run", str(tmp_path / "none.py")], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "there is no file" in result.stderr
+
+
+@pytest.fixture
+def cuda():
+    """The stand-in library itself, called as MAX calls it. It needs no launcher for this."""
+    import ctypes
+
+    from softgpu.driver.build import modular_lib_folder
+
+    ctypes.CDLL(str(modular_lib_folder() / "libKGENCompilerRTShared.so"), ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(built_driver() / "libcuda.so.1"))
+
+
+def error_of(cuda, code):
+    import ctypes
+
+    name, text = ctypes.c_char_p(), ctypes.c_char_p()
+    cuda.cuGetErrorName(code, ctypes.byref(name))
+    cuda.cuGetErrorString(code, ctypes.byref(text))
+    return name.value.decode(), text.value.decode()
+
+
+def test_what_is_not_supported_is_refused_and_named(cuda, capfd):
+    code = cuda.cuGraphLaunch(None, None)
+    assert error_of(cuda, code) == ("CUDA_ERROR_NOT_SUPPORTED", "softgpu does not support cuGraphLaunch")
+    assert "softgpu: the driver function cuGraphLaunch is not supported" in capfd.readouterr().err
+
+
+def test_memory_is_poisoned_and_copies_stay_inside(cuda):
+    import ctypes
+
+    address = ctypes.c_uint64()
+    assert cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_uint64(16)) == 0
+    there, size = address.value, ctypes.c_uint64
+    back = (ctypes.c_uint8 * 32)()
+    assert cuda.cuMemcpyDtoH_v2(back, ctypes.c_uint64(there), size(16)) == 0
+    assert list(back[:16]) == [0xFF] * 16
+    assert cuda.cuMemsetD32_v2(ctypes.c_uint64(there + 4), ctypes.c_uint32(7), size(3)) == 0
+    assert cuda.cuMemcpyDtoH_v2(back, ctypes.c_uint64(there), size(16)) == 0
+    assert list(back[:16]) == [0xFF] * 4 + [7, 0, 0, 0] * 3
+    code = cuda.cuMemcpyDtoH_v2(back, ctypes.c_uint64(there), size(17))
+    assert error_of(cuda, code) == (
+        "CUDA_ERROR_INVALID_VALUE",
+        "a copy of 17 bytes does not stay inside one allocation",
+    )
+    assert cuda.cuMemsetD8_v2(ctypes.c_uint64(there + 15), ctypes.c_uint8(1), size(2)) == 1
+    assert cuda.cuMemFree_v2(ctypes.c_uint64(there)) == 0
+    code = cuda.cuMemFree_v2(ctypes.c_uint64(there))
+    assert "no live allocation" in error_of(cuda, code)[1]
+
+
+def test_more_memory_than_there_is_is_refused(cuda):
+    import ctypes
+
+    address = ctypes.c_uint64()
+    code = cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_uint64(1 << 40))
+    assert error_of(cuda, code)[0] == "CUDA_ERROR_OUT_OF_MEMORY"

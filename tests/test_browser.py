@@ -1,0 +1,106 @@
+"""The notebook in JupyterLab, in a real browser: type the solution, run the cell, see the verdict and the picture."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from workbook.region import read_region
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+READY = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.isReady && panel.sessionContext.isReady
+        && panel.sessionContext.session?.kernel?.status === 'idle';
+}"""
+
+
+def screenshots() -> Path:
+    folder = Path(os.environ.get("WORKBOOK_SCREENSHOTS", Path(__file__).parent.parent / "build" / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def lab(checkout):
+    """The address of a JupyterLab that serves a copy of the checkout, on loopback only."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"--no-browser --ip=127.0.0.1 --port={port} --IdentityProvider.token= --allow-root".split()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "workbook.cli", "lab", *options, "--LabApp.expose_app_in_browser=True"],
+        stdout=(checkout / "lab.log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{address}/api")
+                break
+            except OSError:
+                assert server.poll() is None, (checkout / "lab.log").read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture
+def page():
+    if not CHROMIUM.exists():
+        reason = f"there is no browser at {CHROMIUM}: apt-get install chromium"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser.new_page(viewport={"width": 1400, "height": 1800})
+        browser.close()
+
+
+def test_a_learner_solves_the_puzzle(lab, page: Page, puzzle, checkout):
+    page.goto(f"{lab}/lab/tree/notebooks/{puzzle.notebook}")
+    page.wait_for_function(READY, timeout=120_000)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    cells = page.locator(".jp-NotebookPanel .jp-CodeCell")
+    fill, check, picture = (cells.filter(has_text=text).first for text in ("%%fill", "p.check()", "p.picture()"))
+    assert "not attempted" in fill.locator(".workbook-verdict").inner_text(timeout=60_000)
+
+    fill.locator(".cm-content").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.press("Enter")
+    # One line, because the editor would indent after a line break.
+    page.keyboard.insert_text(" ".join(read_region(puzzle.solution_file.read_text()).code.split()))
+    page.keyboard.press("Control+Enter")
+    passed = fill.locator(".workbook-verdict", has_text="p17 passed")
+    passed.wait_for(timeout=120_000)
+    assert "all 4 cases match NumPy" in passed.inner_text()
+
+    for cell in (check, picture):
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+    assert "p17 passed" in check.locator(".workbook-verdict").inner_text(timeout=30_000)
+    image = picture.locator("img")
+    image.wait_for(timeout=60_000)
+    assert "3 halo loads" in image.get_attribute("alt")
+    assert image.bounding_box()["width"] > 600
+    picture.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots() / "p17_solved.png")
+
+    # Another case, chosen as a learner does.
+    picture.locator("select").first.select_option(index=3)
+    page.wait_for_function("image => image.alt.includes('conv_size 6')", arg=image.element_handle())

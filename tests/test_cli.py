@@ -1,0 +1,98 @@
+"""The command line, as a learner meets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from workbook.attempts import history, write_attempt
+from workbook.region import read_region
+
+PROGRAM_OUTPUT = """\
+Input array: [ 0.  1.  2.  3.  4.  5.  6.  7.  8.  9. 10. 11. 12. 13. 14.]
+Convolution kernel: [0. 1. 2. 3.]
+Expected result (NumPy calculation): [14. 20. 26. 32. 38. 44. 50. 56. 62. 68. 74. 80. 41. 14.  0.]
+Compiling 1D convolution graph...
+Executing 1D convolution...
+1D Convolution result (custom Mojo kernel): [14. 20. 26. 32. 38. 44. 50. 56. 62. 68. 74. 80. 41. 14.  0.]
+Verification passed: Custom kernel results match NumPy calculation
+"""
+
+
+def workbook(*arguments):
+    return subprocess.run([sys.executable, "-m", "workbook.cli", *arguments], capture_output=True, text=True)
+
+
+def solve(puzzle):
+    write_attempt(puzzle, read_region(puzzle.solution_file.read_text()).code)
+
+
+@pytest.mark.parametrize("device, says", [("softgpu", "Device: softgpu"), ("cpu", "Device: the CPU")])
+def test_run_prints_the_program_and_its_device(device, says):
+    result = workbook("run", "p17", "--solution", "--device", device)
+    assert result.returncode == 0, result.stderr
+    first, rest = result.stdout.split("\n", 1)
+    assert first.startswith(says)
+    assert rest == PROGRAM_OUTPUT
+
+
+def test_run_takes_the_learners_file(puzzle):
+    solve(puzzle)
+    result = workbook("run", "p17", "--device", "softgpu")
+    assert result.returncode == 0
+    assert result.stdout.endswith(PROGRAM_OUTPUT)
+
+
+def test_an_empty_file_is_not_attempted():
+    for command in ("run", "check"):
+        result = workbook(command, "p17")
+        assert result.returncode == 1
+        assert "not attempted" in result.stdout
+        assert "problems/p17/op.mojo" in result.stdout
+
+
+def test_run_explains_what_does_not_compile(puzzle):
+    write_attempt(puzzle, read_region(puzzle.solution_file.read_text()).code.replace("output_tensor", "result"))
+    result = workbook("run", "p17")
+    assert result.returncode == 1
+    assert "The name `result` does not exist here" in result.stdout
+    assert "line 4:      result," in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_run_explains_a_launch_that_fails(puzzle):
+    write_attempt(puzzle, read_region(puzzle.solution_file.read_text()).code.replace("block_dim=TPB", "block_dim=32"))
+    result = workbook("run", "p17", "--device", "softgpu")
+    assert result.returncode == 1
+    assert "shared" in result.stdout
+    assert "workbook check p17" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_wrong_result_is_said_without_a_traceback(puzzle):
+    write_attempt(puzzle, read_region(puzzle.solution_file.read_text()).code.replace("block_dim=TPB", "block_dim=10"))
+    result = workbook("run", "p17", "--device", "softgpu")
+    assert result.returncode == 1
+    assert "Verification failed" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_check_gives_the_verdict_and_an_exit_status(puzzle):
+    solve(puzzle)
+    result = workbook("check", "p17", "--seed", "5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "random data from seed 5" in result.stdout
+    assert "p17 passed: all 4 cases match NumPy" in result.stdout
+
+
+def test_reset_keeps_what_was_there(puzzle):
+    solve(puzzle)
+    assert workbook("reset", "p17").returncode == 0
+    assert read_region(puzzle.problem_file.read_text()).code == puzzle.placeholder
+    assert any("enqueue_function[" in version.read_text() for version in history(puzzle))
+
+
+def test_bad_usage_is_one_sentence():
+    result = workbook("run", "p99")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "There is no puzzle 'p99'. The puzzles are: p17."
