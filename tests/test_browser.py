@@ -102,5 +102,11 @@ def test_a_learner_solves_the_puzzle(lab, page: Page, puzzle, checkout):
     page.screenshot(path=screenshots() / "p17_solved.png")
 
     # Another case, chosen as a learner does.
-    picture.locator("select").first.select_option(index=3)
-    page.wait_for_function("image => image.alt.includes('conv_size 6')", arg=image.element_handle())
+    case, block = picture.locator("select").all()
+    case.select_option(index=3)
+    picture.locator("img[alt*='conv_size 6']").wait_for(timeout=30_000)
+    assert block.evaluate("select => select.selectedIndex") == 0, "all blocks"
+    both_blocks = picture.locator("img").get_attribute("src")
+    block.select_option(index=2)
+    page.wait_for_function("before => document.querySelector('.widget-vbox img')?.src !== before", arg=both_blocks)
+    page.screenshot(path=screenshots() / "p17_one_block.png")

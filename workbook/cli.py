@@ -1,7 +1,6 @@
 """The command `workbook`."""
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -137,11 +136,12 @@ def _reset(options: argparse.Namespace) -> int:
 
 def _lab(options: argparse.Namespace) -> int:
     first = next(iter(all_puzzles().values()))
-    notebook = str(rooms.NOTEBOOKS.relative_to(rooms.ROOT) / first.notebook)
-    os.chdir(rooms.ROOT)
+    command = [sys.executable, "-m", "jupyterlab", str(rooms.NOTEBOOKS / first.notebook)]
+    # The whole checkout, so that the file that one fills in can be opened in Lab too.
+    command.append(f"--ServerApp.root_dir={rooms.ROOT}")
     # JupyterLab would ask on its first start whether it may fetch news.
-    command = [sys.executable, "-m", "jupyterlab", "--LabApp.news_url=None", notebook, *options.passed_on]
-    return subprocess.call(command)
+    command.append("--LabApp.news_url=None")
+    return subprocess.call([*command, *options.passed_on])
 
 
 def _test(options: argparse.Namespace) -> int:

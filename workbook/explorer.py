@@ -27,15 +27,14 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
     case = widgets.Dropdown(
         options=list(views), value=_telling(views), description="Case", layout=widgets.Layout(width="auto")
     )
-    block = widgets.Dropdown(description="Block", layout=widgets.Layout(width="auto"))
+    block = widgets.Dropdown(
+        options=_blocks(views[case.value]), description="Block", layout=widgets.Layout(width="auto")
+    )
     picture = widgets.HTML()
 
-    def offer_blocks(_change: object = None) -> None:
-        view = views[case.value]
-        blocks = [(view.block_name(one.index), one.number) for one in view.blocks]
-        # New options select the first of them: not to be drawn twice.
-        block.unobserve(draw, names="value")
-        block.options = [("all blocks", ALL_BLOCKS), *blocks]
+    def offer_blocks(_change: object) -> None:
+        block.unobserve(draw, names="value")  # new options select the first of them: not to be drawn twice
+        block.options = _blocks(views[case.value])
         block.observe(draw, names="value")
         draw()
 
@@ -44,8 +43,12 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
 
     case.observe(offer_blocks, names="value")
     block.observe(draw, names="value")
-    offer_blocks()
+    draw()
     return widgets.VBox([widgets.HBox([case, block]), picture])
+
+
+def _blocks(view: LaunchView) -> list[tuple[str, int]]:
+    return [("all blocks", ALL_BLOCKS), *((view.block_name(one.index), one.number) for one in view.blocks)]
 
 
 def _telling(views: Mapping[str, LaunchView]) -> str:
