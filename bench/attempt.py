@@ -73,7 +73,7 @@ def main(rounds: int) -> None:
 
     def attempt(text: str) -> float:
         start = time.perf_counter()
-        assert check_op(puzzle, text, worker, lambda stage: None).passed
+        assert check_op(puzzle, text, [worker], lambda stage: None).passed
         return time.perf_counter() - start
 
     def peers_attempt(text: str) -> float:

@@ -82,7 +82,7 @@ def test_check_gives_the_verdict_and_an_exit_status(puzzle):
     result = workbook("check", "p17", "--seed", "5")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "random data from seed 5" in result.stdout
-    assert "p17 passed: all 4 cases match NumPy" in result.stdout
+    assert "p17 passed: All 4 cases match NumPy" in result.stdout
 
 
 def test_reset_keeps_what_was_there(puzzle):

@@ -1,5 +1,7 @@
 """Every launch in wrong/ fails and is told why; every launch in right/ passes. Each one is really built and run."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbook import rooms
@@ -13,7 +15,7 @@ SEED = 20261120
 
 def verdict_on(puzzle, code, worker):
     op_text = replace_region(puzzle.solution_file.read_text(), code)
-    return check_op(puzzle, op_text, worker, lambda stage: None, seed=SEED)
+    return check_op(puzzle, op_text, [worker], lambda stage: None, seed=SEED)
 
 
 def every(room):
@@ -52,7 +54,7 @@ def test_an_empty_region_is_not_attempted(puzzle, code, worker):
 
 
 def test_the_solution_passes_with_another_seed_and_shows_its_halo(puzzle, worker):
-    verdict = check_op(puzzle, puzzle.solution_file.read_text(), worker, lambda stage: None, seed=SEED + 1)
+    verdict = check_op(puzzle, puzzle.solution_file.read_text(), [worker], lambda stage: None, seed=SEED + 1)
     assert verdict.outcome == PASSED
     assert "softgpu" in verdict.device
     crossing = verdict.cases[1]
@@ -61,3 +63,29 @@ def test_the_solution_passes_with_another_seed_and_shows_its_halo(puzzle, worker
     assert tile.name == "tile"
     assert [slot.provenance.value for slot in tile.slots] == ["own load"] * 15 + ["halo load"] * 3
     assert [slot.source.index for slot in tile.slots] == list(range(18))
+
+
+class WorkerThatDisagrees:
+    """A device that gives the right outputs but for one element, and records nothing: as a real GPU may."""
+
+    def __init__(self, worker):
+        self.worker = worker
+
+    def run(self, *request):
+        execution = self.worker.run(*request)
+        outputs = [output.copy() for output in execution.outputs]
+        outputs[1][20] += 1
+        return replace(execution, outputs=tuple(outputs), launches=(), recorded=False, device="another device")
+
+
+def test_an_attempt_passes_only_if_every_device_says_so(puzzle, worker):
+    text = puzzle.solution_file.read_text()
+    verdict = check_op(puzzle, text, [worker, worker], lambda stage: None, seed=SEED)
+    assert verdict.outcome == PASSED
+    assert verdict.device.count("softgpu, the software GPU") == 2
+
+    verdict = check_op(puzzle, text, [WorkerThatDisagrees(worker), worker], lambda stage: None, seed=SEED)
+    assert verdict.outcome == FAILED
+    assert verdict.device == "another device"
+    assert "output[20]" in str(verdict)
+    assert "On softgpu, the software GPU" in str(verdict)

@@ -26,16 +26,16 @@ def test_a_worker_killed_in_the_middle_of_a_run_is_replaced(puzzle, own_worker):
             os.kill(first, signal.SIGKILL)
 
     with pytest.raises(WorkerLost, match=r"signal 9.*a new one has been started.*Nothing you typed is lost"):
-        check_op(puzzle, puzzle.solution_file.read_text(), own_worker, kill_while_compiling)
+        check_op(puzzle, puzzle.solution_file.read_text(), [own_worker], kill_while_compiling)
     assert own_worker.pid != first
-    assert check_op(puzzle, puzzle.solution_file.read_text(), own_worker, lambda stage: None).passed
+    assert check_op(puzzle, puzzle.solution_file.read_text(), [own_worker], lambda stage: None).passed
 
 
 def test_a_worker_that_died_while_idle_is_replaced_unnoticed(puzzle, own_worker):
     first = own_worker.pid
     os.kill(first, signal.SIGKILL)
     time.sleep(0.2)
-    assert check_op(puzzle, puzzle.solution_file.read_text(), own_worker, lambda stage: None).passed
+    assert check_op(puzzle, puzzle.solution_file.read_text(), [own_worker], lambda stage: None).passed
     assert own_worker.pid != first
 
 
@@ -44,7 +44,7 @@ def test_an_attempt_that_takes_too_long_is_stopped(puzzle):
     try:
         first = worker.pid
         with pytest.raises(WorkerLost, match=r"longer than 0.05 seconds.*new worker"):
-            check_op(puzzle, puzzle.solution_file.read_text(), worker, lambda stage: None)
+            check_op(puzzle, puzzle.solution_file.read_text(), [worker], lambda stage: None)
         assert worker.pid != first
     finally:
         worker.close()
@@ -59,7 +59,7 @@ def test_an_interrupt_ends_the_attempt_at_once(puzzle, own_worker):
     unseen = text.replace("grid_dim=BLOCKS_PER_GRID", f"grid_dim=BLOCKS_PER_GRID + {time.time_ns() % 10**6} * 0")
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        check_op(puzzle, unseen, own_worker, lambda stage: None)
+        check_op(puzzle, unseen, [own_worker], lambda stage: None)
     assert time.monotonic() - started < 5
     assert own_worker.pid != first
     with pytest.raises(ProcessLookupError):
@@ -69,7 +69,7 @@ def test_an_interrupt_ends_the_attempt_at_once(puzzle, own_worker):
 def test_a_device_that_is_not_there_is_said_in_a_sentence(puzzle):
     worker = Worker("gpu")
     try:
-        check_op(puzzle, puzzle.solution_file.read_text(), worker, lambda stage: None)
+        check_op(puzzle, puzzle.solution_file.read_text(), [worker], lambda stage: None)
     except Exception as error:
         assert "MAX finds no GPU on this machine" in str(error)
     else:

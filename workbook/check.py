@@ -1,6 +1,6 @@
 """Checks an attempt: lint, build and run, then a verdict that names what is wrong and where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
 
@@ -18,27 +18,46 @@ from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
 from workbook.worker import Worker
 
 Progress = Callable[[str], None]
+Workers = Sequence[Worker]
 
 
-def check_problem(puzzle: Puzzle, worker: Worker, progress: Progress, seed: int | None = None) -> Verdict:
+def check_problem(puzzle: Puzzle, workers: Workers, progress: Progress, seed: int | None = None) -> Verdict:
     """Check the learner's file as it stands."""
     try:
         op_text = attempts.read_problem(puzzle)
     except RegionError as error:
         return Verdict(puzzle.id, FAILED, str(error), stage="lint")
-    return check_op(puzzle, op_text, worker, progress, seed)
+    return check_op(puzzle, op_text, workers, progress, seed)
 
 
-def check_op(puzzle: Puzzle, op_text: str, worker: Worker, progress: Progress, seed: int | None = None) -> Verdict:
-    """Check the text of an op.mojo. Random data comes from `seed`, which is new each time if it is None."""
+def check_op(puzzle: Puzzle, op_text: str, workers: Workers, progress: Progress, seed: int | None = None) -> Verdict:
+    """Check the text of an op.mojo, on the device of each worker in turn. It passes if it is right on all of them.
+
+    Random data comes from `seed`, which is new each time if it is None. Raises WorkerLost.
+    """
     at_once = check_at_once(puzzle, op_text)
     if at_once is not None:
         return at_once
     if seed is None:
         seed = SystemRandom().randrange(10**6)
-    execution = worker.run(puzzle.id, op_text, seed, progress)
-    verdict = judge(puzzle, op_text, execution)
-    return replace(verdict, device=execution.device, seed=seed, seconds=execution.seconds)
+    verdicts = []
+    for worker in workers:
+        execution = worker.run(puzzle.id, op_text, seed, progress)
+        verdict = judge(puzzle, op_text, execution)
+        verdicts.append(replace(verdict, device=execution.device, seed=seed, seconds=execution.seconds))
+        if verdict.stage == "compiler":
+            break  # another device would say the same
+    return _strictest(verdicts)
+
+
+def _strictest(verdicts: list[Verdict]) -> Verdict:
+    """The last device is the one that explains most. But where an earlier one disagrees with a pass, that counts."""
+    *others, last = verdicts
+    if last.passed:
+        failed = next((verdict for verdict in others if not verdict.passed), None)
+        if failed is not None:
+            return replace(failed, headline=f"{failed.headline} (On {last.device} it is right.)")
+    return replace(last, device="; and ".join(verdict.device for verdict in verdicts))
 
 
 def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
@@ -88,7 +107,7 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
         headline = f"{len(wrong)} of {len(cases)} cases differ from NumPy."
         details = explain_wrong_output(puzzle, wrong[0])
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", cases=cases)
-    headline = f"all {len(cases)} cases match NumPy."
+    headline = f"All {len(cases)} cases match NumPy."
     return Verdict(puzzle.id, PASSED, headline, remarks=tuple(remarks(puzzle, cases)), stage="check", cases=cases)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from workbook import attempts, rooms
 from workbook.check import check_at_once, check_problem
 from workbook.compiler_errors import explain_compile_error
-from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device
+from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
 
@@ -114,14 +114,15 @@ def _check(options: argparse.Namespace) -> int:
     if verdict is None:
         from workbook.worker import Worker, WorkerLost
 
-        worker = Worker(options.device or default_device())
+        workers = [Worker(device) for device in devices_for_check(options.device or default_device())]
         try:
-            verdict = check_problem(puzzle, worker, lambda stage: print(f"{stage} …", flush=True), options.seed)
+            verdict = check_problem(puzzle, workers, lambda stage: print(f"{stage} …", flush=True), options.seed)
         except WorkerLost as error:
             print(error, file=sys.stderr)
             return 1
         finally:
-            worker.close()
+            for worker in workers:
+                worker.close()
         print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
     print(verdict)
     return 0 if verdict.passed else 1
@@ -139,8 +140,6 @@ def _lab(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyterlab", str(rooms.NOTEBOOKS / first.notebook)]
     # The whole checkout, so that the file that one fills in can be opened in Lab too.
     command.append(f"--ServerApp.root_dir={rooms.ROOT}")
-    # JupyterLab would ask on its first start whether it may fetch news.
-    command.append("--LabApp.news_url=None")
     return subprocess.call([*command, *options.passed_on])
 
 

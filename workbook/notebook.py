@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from workbook import attempts, lint
 from workbook.check import check_at_once, check_problem
-from workbook.devices import default_device
+from workbook.devices import default_device, devices_for_check
 from workbook.explorer import explorer
 from workbook.figure import figure
 from workbook.puzzles import Puzzle, find_puzzle
@@ -32,12 +32,12 @@ class NotebookPuzzle:
         self.puzzle = puzzle
         self.verdict: Verdict | None = None
         self._checked_text = ""
-        self._worker: Worker | None = None
+        self._workers: tuple[Worker, ...] = ()
 
     def warm(self) -> None:
-        """Start the worker process, so that it is warm when the first attempt comes."""
-        if self._worker is None:
-            self._worker = Worker(default_device())
+        """Start the worker processes, so that they are warm when the first attempt comes."""
+        if not self._workers:
+            self._workers = tuple(Worker(device) for device in devices_for_check(default_device()))
 
     def fill(self, code: str) -> None:
         """Put code into the learner's file, and check it. This is what the cell `%%fill` does."""
@@ -111,7 +111,6 @@ class NotebookPuzzle:
     def _run(self, seed: int | None) -> Verdict:
         """Run the attempt in the worker, showing progress where the verdict will stand."""
         self.warm()
-        assert self._worker is not None
         start = time.monotonic()
         place = display(HTML(message_html("The worker takes the attempt.")), display_id=True)
 
@@ -119,7 +118,7 @@ class NotebookPuzzle:
             place.update(HTML(message_html(f"{time.monotonic() - start:.0f} s: {STAGES[stage]} …")))
 
         try:
-            verdict = check_problem(self.puzzle, self._worker, progress, seed)
+            verdict = check_problem(self.puzzle, self._workers, progress, seed)
         except WorkerLost as error:
             verdict = Verdict(self.puzzle.id, STOPPED, str(error))
         except KeyboardInterrupt:
@@ -140,7 +139,9 @@ class NotebookPuzzle:
             for case in verdict.cases
             if case.view is not None
         }
-        if not views:
+        if not views and verdict.cases and not any(case.recorded for case in verdict.cases):
+            self._say("The software GPU draws the pictures, and it runs on Linux x86-64 only.")
+        elif not views:
             self._say("Nothing was launched in the last attempt, so there is nothing to draw.")
         return views
 

@@ -83,7 +83,11 @@ def verdict_html(verdict: Verdict) -> str:
     ]
     parts += [_detail(detail) for detail in verdict.details]
     parts += [f'<div style="margin: 4px 0">💡 {escape(remark)}</div>' for remark in verdict.remarks]
-    parts += [_comparison(case) for case in verdict.cases if case.output is not None]
+    parts += [
+        _comparison(case, unfolded=not case.right or (verdict.passed and case is verdict.cases[0]))
+        for case in verdict.cases
+        if case.output is not None
+    ]
     if verdict.device:
         parts.append(_small(f"Ran on {verdict.device}. Random data from seed {verdict.seed}. {_times(verdict)}"))
     if verdict.raw:
@@ -94,8 +98,8 @@ def verdict_html(verdict: Verdict) -> str:
     return _box(COLOURS[verdict.outcome], "".join(parts))
 
 
-def _comparison(case: CaseResult) -> str:
-    """One case: folded where it is right, open where it is not."""
+def _comparison(case: CaseResult, unfolded: bool) -> str:
+    """What the op gave beside what NumPy gives."""
     assert case.output is not None
     numbers = np.arange(len(case.expected))
     wrong = ~np.isclose(case.output, case.expected, rtol=1e-5, atol=1e-5)
@@ -114,7 +118,7 @@ def _comparison(case: CaseResult) -> str:
         + row("NumPy", [_number(value) for value in case.expected], plain)
     )
     return (
-        f'<details {"" if case.right else "open"} style="margin: 2px 0"><summary style="cursor: pointer">'
+        f'<details {"open" if unfolded else ""} style="margin: 2px 0"><summary style="cursor: pointer">'
         f"{escape(case.name)}: {verdict}</summary>"
         f'<div style="overflow-x: auto"><table style="{CODE}; border-collapse: collapse; margin: 4px 0">{table}'
         "</table></div></details>"
