@@ -44,17 +44,17 @@ class Module:
         """The names of the kernels."""
         return tuple(self.ptx.kernels)
 
-    def program(self, kernel: str) -> Program:
+    def program(self, kernel_name: str) -> Program:
         """The decoded kernel. Raises LaunchError for an unknown name, or UnsupportedPTX."""
-        if kernel not in self.ptx.kernels:
-            raise LaunchError(f"there is no kernel '{kernel}' in this module; it has {_listed(self.kernels)}")
-        if kernel not in self._programs:
-            self._programs[kernel] = Program(self.ptx, self.ptx.kernels[kernel])
-        return self._programs[kernel]
+        if kernel_name not in self.ptx.kernels:
+            raise LaunchError(f"there is no kernel '{kernel_name}' in this module; it has {_listed(self.kernels)}")
+        if kernel_name not in self._programs:
+            self._programs[kernel_name] = Program(self.ptx, self.ptx.kernels[kernel_name])
+        return self._programs[kernel_name]
 
     def launch(
         self,
-        kernel: str,
+        kernel_name: str,
         grid: Extent,
         block: Extent,
         args: Sequence[NDArray | np.generic],
@@ -72,10 +72,10 @@ class Module:
 
         Raises LaunchError, UnsupportedPTX or KernelError.
         """
-        program = self.program(kernel)
+        program = self.program(kernel_name)
         parameters = program.kernel.parameters
         if len(args) != len(parameters):
-            raise LaunchError(f"kernel {kernel} takes {len(parameters)} arguments, but {len(args)} were given")
+            raise LaunchError(f"kernel {kernel_name} takes {len(parameters)} arguments, but {len(args)} were given")
         memory = self._memory
         buffers: dict[tuple[int, int], int] = {}
         values = []
@@ -90,14 +90,14 @@ class Module:
                     values.append(np.uint64(buffers[key]).tobytes())
                 else:
                     values.append(_scalar_bytes(number, argument, parameter))
-            self.launch_raw(kernel, grid, block, values, memory, shared_bytes, observers, instruction_budget)
+            self.launch_raw(kernel_name, grid, block, values, memory, shared_bytes, observers, instruction_budget)
         finally:
             for address in buffers.values():
                 memory.free(address)
 
     def launch_raw(
         self,
-        kernel: str,
+        kernel_name: str,
         grid: Extent,
         block: Extent,
         parameters: Sequence[bytes],
@@ -107,15 +107,17 @@ class Module:
         instruction_budget: int = scheduler.DEFAULT_BUDGET,
     ) -> None:
         """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter."""
-        program = self.program(kernel)
+        program = self.program(kernel_name)
         declared = program.kernel.parameters
         if len(parameters) != len(declared):
-            raise LaunchError(f"kernel {kernel} takes {len(declared)} parameters, but {len(parameters)} were given")
+            raise LaunchError(
+                f"kernel {kernel_name} takes {len(declared)} parameters, but {len(parameters)} were given"
+            )
         space = np.zeros(program.parameter_bytes, np.uint8)
         for parameter, value in zip(declared, parameters, strict=True):
             if len(value) != parameter.nbytes:
                 raise LaunchError(
-                    f"parameter {parameter.name} of {kernel} has {parameter.nbytes} bytes, but {len(value)} were given"
+                    f"parameter {parameter.name} of {kernel_name} has {parameter.nbytes} bytes, but {len(value)} were given"
                 )
             offset = program.parameter_offsets[parameter.name]
             space[offset : offset + len(value)] = np.frombuffer(value, np.uint8)

@@ -1,9 +1,11 @@
 """The command `workbook`."""
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbook import attempts, rooms
@@ -116,7 +118,7 @@ def _check(options: argparse.Namespace) -> int:
 
         workers = [Worker(device) for device in devices_for_check(options.device or default_device())]
         try:
-            verdict = check_problem(puzzle, workers, lambda stage: print(f"{stage} …", flush=True), options.seed)
+            verdict = check_problem(puzzle, workers, _ProgressLines(), options.seed)
         except WorkerLost as error:
             print(error, file=sys.stderr)
             return 1
@@ -124,8 +126,23 @@ def _check(options: argparse.Namespace) -> int:
             for worker in workers:
                 worker.close()
         print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
+    for case in verdict.cases:
+        if case.output is not None and (verdict.passed or not case.right):
+            print(f"\n{case.name}\nyour op: {case.output}\nNumPy:   {case.expected}")
     print(verdict)
     return 0 if verdict.passed else 1
+
+
+class _ProgressLines:
+    """Prints the stages of an attempt, each once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, stage: str) -> None:
+        if stage != self._last:
+            print(f"{stage} …", flush=True)
+            self._last = stage
 
 
 def _reset(options: argparse.Namespace) -> int:
@@ -140,7 +157,11 @@ def _lab(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyterlab", str(rooms.NOTEBOOKS / first.notebook)]
     # The whole checkout, so that the file that one fills in can be opened in Lab too.
     command.append(f"--ServerApp.root_dir={rooms.ROOT}")
-    return subprocess.call([*command, *options.passed_on])
+    # Lab's question whether it may fetch news would lie over the notebook.
+    config_path = os.environ.get("JUPYTER_CONFIG_PATH")
+    ours = str(Path(__file__).parent / "lab_config")
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": f"{ours}{os.pathsep}{config_path}" if config_path else ours}
+    return subprocess.call([*command, *options.passed_on], env=environment)
 
 
 def _test(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
 from workbook.worker import Worker, WorkerLost
 
 STAGES = {
+    "start": "the worker process gets ready",
     "precompile": "Mojo compiles your launch",
     "graph": "MAX builds the graph around it (about 15 seconds)",
     "run": "the kernel runs",
@@ -112,7 +113,7 @@ class NotebookPuzzle:
         """Run the attempt in the worker, showing progress where the verdict will stand."""
         self.warm()
         start = time.monotonic()
-        place = display(HTML(message_html("The worker takes the attempt.")), display_id=True)
+        place = display(HTML(""), display_id=True)
 
         def progress(stage: str) -> None:
             place.update(HTML(message_html(f"{time.monotonic() - start:.0f} s: {STAGES[stage]} …")))

@@ -31,6 +31,8 @@ TOKEN_COLOURS = {
     "nd": "var(--jp-mirror-editor-meta-color, #a2f)",
     "o": "var(--jp-mirror-editor-operator-color, #a2f)",
 }
+ELEMENTS_IN_A_ROW = 10
+
 NEW_KEYWORDS = {"comptime", "mut", "raises", "where", "thin", "read", "out", "deinit"}
 """Words of Mojo 1.2 that Pygments' lexer takes for names."""
 
@@ -83,11 +85,8 @@ def verdict_html(verdict: Verdict) -> str:
     ]
     parts += [_detail(detail) for detail in verdict.details]
     parts += [f'<div style="margin: 4px 0">💡 {escape(remark)}</div>' for remark in verdict.remarks]
-    parts += [
-        _comparison(case, unfolded=not case.right or (verdict.passed and case is verdict.cases[0]))
-        for case in verdict.cases
-        if case.output is not None
-    ]
+    telling = verdict.first_wrong_case or next(iter(verdict.cases), None)
+    parts += [_comparison(case, case is telling) for case in verdict.cases if case.output is not None]
     if verdict.device:
         parts.append(_small(f"Ran on {verdict.device}. Random data from seed {verdict.seed}. {_times(verdict)}"))
     if verdict.raw:
@@ -101,27 +100,34 @@ def verdict_html(verdict: Verdict) -> str:
 def _comparison(case: CaseResult, unfolded: bool) -> str:
     """What the op gave beside what NumPy gives."""
     assert case.output is not None
-    numbers = np.arange(len(case.expected))
     wrong = ~np.isclose(case.output, case.expected, rtol=1e-5, atol=1e-5)
     verdict = "✓ all elements match NumPy" if case.right else f"✗ {wrong.sum()} of {len(wrong)} elements differ"
-    cell = "padding: 1px 6px; text-align: right; white-space: nowrap"
-    mark = f"; color: {COLOURS[FAILED]}; font-weight: bold; outline: 1px solid {COLOURS[FAILED]}"
-
-    def row(name: str, cells: list[str], styles: list[str]) -> str:
-        columns = "".join(f'<td style="{cell}{style}">{text}</td>' for text, style in zip(cells, styles, strict=True))
-        return f'<tr><th style="{cell}; text-align: left">{name}</th>{columns}</tr>'
-
-    plain = [""] * len(numbers)
-    table = (
-        row("index", [str(number) for number in numbers], plain)
-        + row("your op", [_number(value) for value in case.output], [mark if one else "" for one in wrong])
-        + row("NumPy", [_number(value) for value in case.expected], plain)
-    )
+    rows = [
+        _comparison_rows(case, wrong, range(start, min(start + ELEMENTS_IN_A_ROW, len(wrong))))
+        for start in range(0, len(wrong), ELEMENTS_IN_A_ROW)
+    ]
     return (
         f'<details {"open" if unfolded else ""} style="margin: 2px 0"><summary style="cursor: pointer">'
         f"{escape(case.name)}: {verdict}</summary>"
-        f'<div style="overflow-x: auto"><table style="{CODE}; border-collapse: collapse; margin: 4px 0">{table}'
-        "</table></div></details>"
+        f'<table style="{CODE}; border-collapse: collapse; margin: 4px 0">{"".join(rows)}</table></details>'
+    )
+
+
+def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str:
+    """Three rows of a table: indices, the op's numbers, NumPy's."""
+    assert case.output is not None
+    cell = "padding: 0 6px; text-align: right; white-space: nowrap; background: none"
+    mark = f"; color: {COLOURS[FAILED]}; font-weight: bold; outline: 1px solid {COLOURS[FAILED]}"
+
+    def row(name: str, cells: list[str], styles: list[str], style: str = "") -> str:
+        columns = "".join(f'<td style="{cell}{one}">{text}</td>' for text, one in zip(cells, styles, strict=True))
+        return f'<tr style="background: none{style}"><th style="{cell}; text-align: left">{name}</th>{columns}</tr>'
+
+    plain = [""] * len(indices)
+    return (
+        row("index", [str(i) for i in indices], plain, "; color: var(--jp-ui-font-color2, #666)")
+        + row("your op", [_number(case.output[i]) for i in indices], [mark if wrong[i] else "" for i in indices])
+        + row("NumPy", [_number(case.expected[i]) for i in indices], plain, "; border-bottom: 8px solid transparent")
     )
 
 

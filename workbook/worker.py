@@ -22,6 +22,8 @@ TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
 
 
+SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
+
 Request = tuple[str, str, int]
 """A puzzle's id, the text of an op.mojo, and the seed of the random data."""
 
@@ -45,7 +47,8 @@ class Worker:
         return self._process.pid
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run an attempt; `progress` hears of each stage: "precompile", "graph", "run".
+        """Run an attempt. `progress` hears of each stage, "start", "precompile", "graph" and "run", when it begins
+        and every second that it lasts.
 
         Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
         """
@@ -79,14 +82,18 @@ class Worker:
     def _converse(self, request: Request, progress: Callable[[str], None]) -> tuple[str, Any]:
         """Send a request, and pass on progress until the answer is there."""
         deadline = time.monotonic() + self.time_limit
+        stage = "start"
         self._connection.send(request)
         while True:
-            if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+            progress(stage)
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise TimeoutError
-            kind, content = self._connection.recv()
-            if kind != "progress":
-                return kind, content
-            progress(content)
+            if self._connection.poll(min(left, SECONDS_BETWEEN_SIGNS_OF_LIFE)):
+                kind, content = self._connection.recv()
+                if kind != "progress":
+                    return kind, content
+                stage = content
 
     def close(self) -> None:
         """End the process."""

@@ -1,0 +1,49 @@
+"""What the notebook shows, as HTML."""
+
+import re
+
+import numpy as np
+
+from workbook.rendering import source_html, verdict_html
+from workbook.verdict import FAILED, CaseResult, Verdict
+
+
+def failed_case():
+    expected = np.arange(12, dtype=np.float32)
+    output = expected.copy()
+    output[11] = np.nan
+    return CaseResult(
+        sizes={"input_size": 12},
+        inputs={"input": expected},
+        expected=expected,
+        output=output,
+        first_wrong=11,
+        recorded=False,
+        launches=0,
+        passed=(),
+        view=None,
+    )
+
+
+def text_of(html):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_a_failed_verdict_shows_the_numbers_beside_numpys_and_marks_the_wrong_ones():
+    verdict = Verdict("p17", FAILED, "1 of 1 cases differs.", cases=(failed_case(),))
+    html = verdict_html(verdict)
+    assert "✗ 1 of 12 elements differ" in text_of(html)
+    assert re.findall(r"font-weight: bold; outline[^>]*>([^<]*)<", html) == ["nan"]
+    assert "index 10 11 your op 10 nan NumPy 10 11" in text_of(html)
+
+
+def test_what_a_learner_or_a_tool_wrote_cannot_become_html():
+    verdict = Verdict("p17", FAILED, "`<b>`", details=("line 1:  a<b>\n         ^",), raw="<script>")
+    html = verdict_html(verdict)
+    assert "<script>" not in html and "<b>" not in html
+    assert "line 1:  a&lt;b&gt;\n         ^" in html
+
+
+def test_mojos_newer_keywords_are_highlighted():
+    html = source_html("comptime TPB = 15")
+    assert re.search(r'<span class="k">comptime</span>', html)
