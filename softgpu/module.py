@@ -117,7 +117,7 @@ class Module:
         for parameter, value in zip(declared, parameters, strict=True):
             if len(value) != parameter.nbytes:
                 raise LaunchError(
-                    f"parameter {parameter.name} of {kernel_name} has {parameter.nbytes} bytes, but {len(value)} were given"
+                    f"parameter {parameter.name} has {parameter.nbytes} bytes, but {len(value)} were given"
                 )
             offset = program.parameter_offsets[parameter.name]
             space[offset : offset + len(value)] = np.frombuffer(value, np.uint8)
