@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workbook import attempts, rooms
 from workbook.check import check_at_once, check_problem
 from workbook.compiler_errors import explain_compile_error
 from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
+from workbook.verdict import Verdict
 
 if TYPE_CHECKING:
     from workbook.execution import Executor
@@ -95,6 +98,10 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
+    print(
+        f"This was one size. All that your launch must be right for, checks: workbook check {puzzle.id}",
+        file=sys.stderr,
+    )
     return 0
 
 
@@ -126,11 +133,18 @@ def _check(options: argparse.Namespace) -> int:
             for worker in workers:
                 worker.close()
         print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
-    for case in verdict.cases:
-        if case.output is not None and (verdict.passed or not case.right):
-            print(f"\n{case.name}\nyour op: {case.output}\nNumPy:   {case.expected}")
+    _print_comparison(verdict)
     print(verdict)
     return 0 if verdict.passed else 1
+
+
+def _print_comparison(verdict: Verdict) -> None:
+    """The op's numbers beside NumPy's: all cases, or those that are wrong."""
+    for case in verdict.cases:
+        if case.output is not None and (verdict.passed or not case.right):
+            with np.printoptions(precision=3, suppress=True, floatmode="fixed", linewidth=110, sign=" "):
+                op, numpy = (np.array2string(array, prefix="NumPy:   ") for array in (case.output, case.expected))
+            print(f"\n{case.name}\nyour op: {op}\nNumPy:   {numpy}\n")
 
 
 class _ProgressLines:
