@@ -98,10 +98,7 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
-    print(
-        f"This was one size. All that your launch must be right for, checks: workbook check {puzzle.id}",
-        file=sys.stderr,
-    )
+    print(f"This was one size; a launch must be right for all. Next: workbook check {puzzle.id}", file=sys.stderr)
     return 0
 
 
@@ -134,7 +131,7 @@ def _check(options: argparse.Namespace) -> int:
                 worker.close()
         print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
     _print_comparison(verdict)
-    print(verdict)
+    print(f"\n{verdict}")
     return 0 if verdict.passed else 1
 
 
@@ -144,7 +141,7 @@ def _print_comparison(verdict: Verdict) -> None:
         if case.output is not None and (verdict.passed or not case.right):
             with np.printoptions(precision=3, suppress=True, floatmode="fixed", linewidth=110, sign=" "):
                 op, numpy = (np.array2string(array, prefix="NumPy:   ") for array in (case.output, case.expected))
-            print(f"\n{case.name}\nyour op: {op}\nNumPy:   {numpy}\n")
+            print(f"\n{case.name}\nyour op: {op}\nNumPy:   {numpy}")
 
 
 class _ProgressLines:
