@@ -236,3 +236,8 @@ def test_problem_and_solution_differ_in_the_marked_region_alone(problem: Path):
     code = [line for line in todo.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert not code, "the problem is shipped with its region empty"
     assert "enqueue_function" in solved
+
+
+def test_softgpu_knows_nothing_of_the_workbook():
+    for file in (ROOT / "softgpu").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) workbook\b", file.read_text(), re.MULTILINE), file
