@@ -85,6 +85,15 @@ def test_check_gives_the_verdict_and_an_exit_status(puzzle):
     assert "p17 passed: All 4 cases match NumPy" in result.stdout
 
 
+def test_what_was_typed_into_the_file_is_kept_when_it_is_checked(puzzle):
+    text = puzzle.problem_file.read_text().replace(puzzle.placeholder, "ctx.enqueue_function[nothing]()")
+    puzzle.problem_file.write_text(text)
+    for command in ("run", "check"):
+        assert workbook(command, "p17").returncode == 1
+    puzzle.problem_file.write_text("all gone")
+    assert [version.read_text() for version in history(puzzle)] == [text]
+
+
 def test_reset_keeps_what_was_there(puzzle):
     solve(puzzle)
     assert workbook("reset", "p17").returncode == 0

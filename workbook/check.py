@@ -7,27 +7,18 @@ from random import SystemRandom
 import numpy as np
 
 from softgpu import LaunchTrace
-from workbook import attempts, lint, rooms
+from workbook import lint, rooms
 from workbook.compiler_errors import explain_compile_error, quote_line
 from workbook.diagnosis import explain_fault, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
 from workbook.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Puzzle
-from workbook.region import RegionError, read_region
+from workbook.region import read_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
 from workbook.worker import Worker
 
 Progress = Callable[[str], None]
 Workers = Sequence[Worker]
-
-
-def check_problem(puzzle: Puzzle, workers: Workers, progress: Progress, seed: int | None = None) -> Verdict:
-    """Check the learner's file as it stands."""
-    try:
-        op_text = attempts.read_problem(puzzle)
-    except RegionError as error:
-        return Verdict(puzzle.id, FAILED, str(error), stage="lint")
-    return check_op(puzzle, op_text, workers, progress, seed)
 
 
 def check_op(puzzle: Puzzle, op_text: str, workers: Workers, progress: Progress, seed: int | None = None) -> Verdict:

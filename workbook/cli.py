@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbook import attempts, rooms
-from workbook.check import check_at_once, check_problem
+from workbook.check import check_at_once, check_op
 from workbook.compiler_errors import explain_compile_error
 from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.solution:
         op_text = puzzle.solution_file.read_text()
     else:
-        op_text = attempts.read_problem(puzzle)
+        op_text = attempts.take_attempt(puzzle)
         # The op's own CPU implementation needs no launch.
         verdict = check_at_once(puzzle, op_text) if kind != "cpu" else None
         if verdict is not None:
@@ -116,13 +116,14 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exce
 
 def _check(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
-    verdict = check_at_once(puzzle, attempts.read_problem(puzzle))
+    op_text = attempts.take_attempt(puzzle)
+    verdict = check_at_once(puzzle, op_text)
     if verdict is None:
         from workbook.worker import Worker, WorkerLost
 
         workers = [Worker(device) for device in devices_for_check(options.device or default_device())]
         try:
-            verdict = check_problem(puzzle, workers, _ProgressLines(), options.seed)
+            verdict = check_op(puzzle, op_text, workers, _ProgressLines(), options.seed)
         except WorkerLost as error:
             print(error, file=sys.stderr)
             return 1

@@ -8,7 +8,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from workbook import attempts, lint
-from workbook.check import check_at_once, check_problem
+from workbook.check import check_at_once, check_op
 from workbook.devices import default_device, devices_for_check
 from workbook.explorer import explorer
 from workbook.figure import figure
@@ -58,7 +58,7 @@ class NotebookPuzzle:
     def check(self, seed: int | None = None) -> None:
         """Check the learner's file on all sizes. An unchanged file is not run again, unless a seed is given."""
         try:
-            text = attempts.read_problem(self.puzzle)
+            text = attempts.take_attempt(self.puzzle)
         except RegionError as error:
             self._say(str(error), FAILED)
             return
@@ -66,7 +66,7 @@ class NotebookPuzzle:
             display(HTML(verdict_html(self.verdict)))
             return
         verdict = check_at_once(self.puzzle, text)
-        self.verdict = verdict or self._run(seed)
+        self.verdict = verdict or self._run(text, seed)
         self._checked_text = text if self.verdict.outcome != STOPPED else ""
         if verdict is not None:
             display(HTML(verdict_html(verdict)))
@@ -109,7 +109,7 @@ class NotebookPuzzle:
         self.verdict = None
         self._say(f"problems/{self.puzzle.id}/op.mojo is as it was at first. Your versions are in the history folder.")
 
-    def _run(self, seed: int | None) -> Verdict:
+    def _run(self, op_text: str, seed: int | None) -> Verdict:
         """Run the attempt in the worker, showing progress where the verdict will stand."""
         self.warm()
         start = time.monotonic()
@@ -119,7 +119,7 @@ class NotebookPuzzle:
             place.update(HTML(message_html(f"{time.monotonic() - start:.0f} s: {STAGES[stage]} …")))
 
         try:
-            verdict = check_problem(self.puzzle, self._workers, progress, seed)
+            verdict = check_op(self.puzzle, op_text, self._workers, progress, seed)
         except WorkerLost as error:
             verdict = Verdict(self.puzzle.id, STOPPED, str(error))
         except KeyboardInterrupt:
