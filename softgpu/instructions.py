@@ -331,13 +331,16 @@ class Decoder:
             raise self.invalid("expected an address in brackets")
         if isinstance(operand.base, Symbol):
             return self.address_of(Symbol(operand.base.name, operand.base.offset + operand.offset))
-        offset = np.array([operand.offset & (1 << 64) - 1], np.uint64)
         if operand.base is None:
-            return lambda chunk, lanes: offset
-        base = self.read(operand.base, TYPES["u32" if TYPE_BITS[operand.base.type] == 32 else "u64"])
+            absolute = np.array([operand.offset & (1 << 64) - 1], np.uint64)
+            return lambda chunk, lanes: absolute
+        bits = 32 if TYPE_BITS[operand.base.type] == 32 else 64
+        base = self.read(operand.base, TYPES[f"u{bits}"])
         if operand.offset == 0:
             return lambda chunk, lanes: base(chunk, lanes).astype(np.uint64, copy=False)
-        return lambda chunk, lanes: base(chunk, lanes).astype(np.uint64, copy=False) + offset
+        # The sum has the width of the register and wraps around: compilers count down from negative numbers.
+        offset = np.array([operand.offset & (1 << bits) - 1], f"u{bits // 8}")
+        return lambda chunk, lanes: (base(chunk, lanes) + offset).astype(np.uint64, copy=False)
 
     # Destinations
 

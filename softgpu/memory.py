@@ -114,10 +114,12 @@ class Memory:
         start = max((allocation.end + GUARD_BYTES for allocation in own), default=FIRST_ADDRESS)
         return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name))
 
-    def adopt(self, address: int, nbytes: int, name: str = "") -> Allocation:
-        """Use real host memory at its own address. The caller keeps it alive until `free`."""
+    def adopt(self, address: int, nbytes: int, name: str = "", storage: int | None = None) -> Allocation:
+        """Use memory that somebody else gave out at an address. The bytes themselves are host memory at `storage`,
+        which is the address itself if it is None. The caller keeps them alive until `free`."""
+        storage = address if storage is None else storage
         data = (
-            np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address)) if nbytes else np.zeros(0, np.uint8)
+            np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(storage)) if nbytes else np.zeros(0, np.uint8)
         )
         return self._insert(Allocation(address, data, name or "an allocation"))
 
@@ -146,6 +148,9 @@ class Memory:
                 allocation.end, allocation.base + 1
             ):
                 raise ValueError(f"{allocation} overlaps {other}")
+        # What was freed there before is no longer what an address near it is told apart by.
+        for freed in [one for one in self._freed if one.base < allocation.end and allocation.base < one.end]:
+            self._freed.remove(freed)
         self._allocations.insert(position, allocation)
         self._bases.insert(position, allocation.base)
         return allocation

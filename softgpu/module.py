@@ -184,6 +184,8 @@ def _check_buffer(number: int, array: NDArray, parameter: Parameter) -> None:
             f"argument {number} is an array, but parameter {parameter.name} is not a pointer: "
             f"it is a {_described(parameter)}"
         )
+    if not array.dtype.isnative:
+        raise LaunchError(f"argument {number} has foreign byte order: pass array.astype(array.dtype.newbyteorder('='))")
     if not array.flags.c_contiguous:
         raise LaunchError(f"argument {number} is not C-contiguous: pass np.ascontiguousarray(...) of it")
     if not array.flags.writeable:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from workbook import attempts
-from workbook.region import BEGIN, RegionError, read_region
+from workbook.region import BEGIN, END, RegionError, read_region
 
 
 def test_an_attempt_goes_into_the_file_and_is_read_back(puzzle):
@@ -25,6 +25,21 @@ def test_what_was_edited_in_the_file_itself_is_kept_too(puzzle):
     puzzle.problem_file.write_text(text)
     attempts.write_attempt(puzzle, "from_the_cell()")
     assert any("by_hand()" in version.read_text() for version in attempts.history(puzzle))
+
+
+@pytest.mark.parametrize("whole_file", [True, False])
+def test_a_region_pasted_with_its_markers_is_taken_for_what_it_is(puzzle, whole_file):
+    text = puzzle.solution_file.read_text()
+    code = text if whole_file else text[text.index(BEGIN) : text.index(END) + len(END)]
+    attempts.write_attempt(puzzle, code)
+    assert puzzle.problem_file.read_text() == text
+
+
+def test_a_lone_marker_is_refused_and_leaves_the_file_alone(puzzle):
+    before = puzzle.problem_file.read_text()
+    with pytest.raises(RegionError):
+        attempts.write_attempt(puzzle, f"launch()\n{BEGIN}")
+    assert puzzle.problem_file.read_text() == before
 
 
 def test_reset_empties_the_region_and_keeps_the_attempt(puzzle):

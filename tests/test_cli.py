@@ -82,7 +82,7 @@ def test_check_gives_the_verdict_and_an_exit_status(puzzle):
     result = workbook("check", "p17", "--seed", "5")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "random data from seed 5" in result.stdout
-    assert "p17 passed: All 4 cases match NumPy" in result.stdout
+    assert "p17 passed: All 6 cases match NumPy" in result.stdout
 
 
 def test_what_was_typed_into_the_file_is_kept_when_it_is_checked(puzzle):

@@ -18,6 +18,8 @@ def failed_case():
         expected=expected,
         output=output,
         first_wrong=11,
+        changed_inputs=(),
+        written_elsewhere=None,
         recorded=False,
         launches=0,
         passed=(),

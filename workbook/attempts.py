@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workbook import rooms
 from workbook.puzzles import Puzzle
-from workbook.region import RegionError, read_region, replace_region
+from workbook.region import BEGIN, END, RegionError, read_region, replace_region
 
 
 def read_attempt(puzzle: Puzzle) -> str:
@@ -39,7 +39,10 @@ def take_attempt(puzzle: Puzzle) -> str:
 def write_attempt(puzzle: Puzzle, code: str) -> None:
     """Put code into the region of the learner's file; the file and what it held before are kept in the history."""
     text = read_problem(puzzle)
+    if BEGIN in code and END in code:  # the region was copied with its markers, or with the whole file
+        code = read_region(code).code
     changed = replace_region(text, code)
+    read_region(changed)
     if changed != text:
         remember(puzzle, text)
         replace_file(puzzle.problem_file, changed)

@@ -7,12 +7,13 @@ from random import SystemRandom
 import numpy as np
 
 from softgpu import LaunchTrace
+from softgpu.trace import Kind, Space
 from workbook import lint, rooms
 from workbook.compiler_errors import explain_compile_error, quote_line
 from workbook.diagnosis import explain_fault, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
 from workbook.launch_view import Buffer, LaunchView, launch_view
-from workbook.puzzles import Puzzle
+from workbook.puzzles import Arrays, Puzzle
 from workbook.region import read_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
 from workbook.worker import Worker
@@ -108,13 +109,18 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
     traces = _launches_of_case(execution, number)
     places = _places(puzzle, execution, number, traces)
     sizes = puzzle.cases[number]
+    names = puzzle.arguments[1:]
     fault = execution.failure.text if execution.failure is not None else ""
     return CaseResult(
         sizes=sizes,
-        inputs=dict(zip(puzzle.arguments[1:], inputs, strict=True)),
+        inputs=dict(zip(names, inputs, strict=True)),
         expected=expected,
         output=output,
         first_wrong=None if output is None else _first_wrong(output, expected, puzzle.tolerance),
+        changed_inputs=_changed(names, inputs, execution.inputs_after[number]) if execution.inputs_after else (),
+        written_elsewhere=_unwritten(traces, places[puzzle.arguments[0]], expected)
+        if output is not None and traces
+        else None,
         recorded=execution.recorded,
         launches=len(traces),
         passed=_passed_buffers(traces[-1], places) if traces else (),
@@ -125,6 +131,21 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
 def _first_wrong(output: np.ndarray, expected: np.ndarray, tolerance: float) -> int | None:
     wrong = np.flatnonzero(~np.isclose(output, expected, rtol=tolerance, atol=tolerance))
     return int(wrong[0]) if len(wrong) else None
+
+
+def _changed(names: Sequence[str], before: Arrays, after: Arrays) -> tuple[str, ...]:
+    return tuple(name for name, one, other in zip(names, before, after, strict=True) if not np.array_equal(one, other))
+
+
+def _unwritten(traces: list[LaunchTrace], place: BufferPlace, expected: np.ndarray) -> int | None:
+    """The first element of the output that no thread of any launch has stored."""
+    written = np.zeros(len(expected), bool)
+    for trace in traces:
+        stores = trace.accesses[(trace.accesses["space"] == Space.GLOBAL) & (trace.accesses["kind"] != Kind.LOAD)]
+        # The difference of unsigned numbers is huge for an address before the buffer.
+        index = (stores["address"] - np.uint64(place.address)) // np.uint64(expected.itemsize)
+        written[index[index < len(expected)]] = True
+    return None if written.all() else int(np.flatnonzero(~written)[0])
 
 
 def _launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
@@ -144,10 +165,9 @@ def _places(puzzle: Puzzle, execution: Execution, number: int, traces: list[Laun
     places = dict(execution.places[number])
     output = puzzle.arguments[0]
     if output not in places and traces:
-        known = {place.address for place in places.values()}
-        others = [region for region in traces[-1].buffers if region.address in set(_pointers(traces[-1])) - known]
+        others = set(_pointers(traces[-1])) - {place.address for place in places.values()}
         if len(others) == 1:
-            places[output] = BufferPlace(others[0].address, others[0].nbytes)
+            places[output] = BufferPlace(others.pop(), execution.expected[number].nbytes)
     return places
 
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from workbook.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
 from workbook.puzzles import Puzzle
 from workbook.verdict import CaseResult
@@ -46,8 +48,16 @@ class Wrong:
 
 def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
     """What is wrong with the first wrong output of a case, who should have written it, and why it is as it is."""
+    if case.first_wrong is None and case.changed_inputs:
+        names = " and ".join(f"`{name}`" for name in case.changed_inputs)
+        return [f"With {case.name}, the output is right, but the op changed {names}: an op writes its output only."]
+    if case.first_wrong is None:
+        return [
+            f"With {case.name}, output[{case.written_elsewhere}] is right, but no thread of a launch has written it: "
+            "it was not the kernel that computed it."
+        ]
     index = case.first_wrong
-    assert index is not None and case.output is not None
+    assert case.output is not None
     found = f"With {case.name}, output[{index}] is {case.output[index]:g}, but NumPy says {case.expected[index]:g}."
     if not case.recorded:
         return [found]
@@ -55,7 +65,14 @@ def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
         return [found, "In this case nothing was launched: the call of ctx.enqueue_function was not reached."]
     wrong = Wrong(puzzle, case, case.view, index)
     block, thread = wrong.owner
-    return [f"{found} Thread {thread} of block {block} should have written it.", explain_launch(wrong)]
+    writers = case.view.outputs[index].writers
+    who = (
+        f"Thread {writers[-1].thread} of block {writers[-1].block} wrote it."
+        if writers
+        else f"Thread {thread} of block {block} should have written it."
+    )
+    poison = POISON if np.isnan(case.output[index]) else ""
+    return [f"{found} {who}", explain_launch(wrong) + poison]
 
 
 def explain_launch(wrong: Wrong) -> str:
@@ -72,10 +89,14 @@ def exchanged_buffers(wrong: Wrong) -> str | None:
     if passed == wanted or len(passed) != len(wanted):
         return None
     names = ", ".join(name or "something else" for name in passed)
-    return (
-        f"The kernel takes the buffers ({', '.join(wanted)}) in this order; the launch passed ({names}). "
-        "Put the arguments into the kernel's order."
-    )
+    reason = f"The kernel takes the buffers ({', '.join(wanted)}) in this order; the launch passed ({names})."
+    if None in passed:
+        number = passed.index(None)
+        return f"{reason} Argument {number + 1} does not point to the beginning of `{wanted[number]}`."
+    missing = [name for name in wanted if name not in passed]
+    if missing:
+        return f"{reason} `{missing[0]}` was not passed at all."
+    return f"{reason} Put the arguments into the kernel's order."
 
 
 def wrong_block_size(wrong: Wrong) -> str | None:
@@ -156,6 +177,11 @@ def zero_instead_of_input(wrong: Wrong) -> str | None:
             )
     return None
 
+
+POISON = (
+    " (The check fills memory that nobody has written with nan, so that reading it shows; "
+    "on a real GPU it holds whatever was there before.)"
+)
 
 REASONS: tuple[Callable[[Wrong], str | None], ...] = (
     exchanged_buffers,

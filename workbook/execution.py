@@ -46,6 +46,8 @@ class Execution:
     cases: tuple[Arrays, ...]
     expected: tuple[np.ndarray, ...]
     outputs: tuple[np.ndarray, ...] | None = None
+    inputs_after: tuple[Arrays, ...] | None = None
+    """The inputs as the op left them."""
     places: tuple[dict[str, BufferPlace], ...] = ()
     """For each case, its buffers by the names that the puzzle gives them."""
     recorded: bool = False
@@ -120,7 +122,13 @@ class Executor:
         if results is not None:
             for place, result in zip(places, results, strict=True):
                 place[output_name] = _place(result)
-            execution = replace(execution, outputs=tuple(self._to_numpy(result) for result in results))
+            execution = replace(
+                execution,
+                outputs=tuple(self._to_numpy(result) for result in results),
+                inputs_after=tuple(tuple(self._to_numpy(buffer) for buffer in case) for case in inputs),
+            )
+            if self.launch_error():  # a launch failed, and the op swallowed it
+                execution = failed("launch", self.launch_error())
         return replace(execution, places=tuple(places), launches=tuple(self.trace.launches), seconds=clock.seconds)
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:

@@ -395,7 +395,7 @@ def missing_var(region: Region) -> Iterator[Finding]:
     message = "Mojo wants a new name declared: write `var {name} = …`."
     for statement in region.statements:
         for name, definition in definitions(statement).items():
-            if definition.kind == "assignment" and name not in declared:
+            if definition.kind == "assignment" and name not in declared and name != "_":
                 declared.add(name)
                 yield _finding("missing-var", statement.tokens[0], message, name=name)
 

@@ -24,6 +24,10 @@ class CaseResult:
     """What the op gave; None where the launch failed."""
     first_wrong: int | None
     """Index of the first output that is not NumPy's."""
+    changed_inputs: tuple[str, ...]
+    """The inputs that are not what they were."""
+    written_elsewhere: int | None
+    """Index of the first output that no launch has written, though it is right; None also where nothing is recorded."""
     recorded: bool
     """Whether the device records what launches do: the software GPU does, a real one does not."""
     launches: int
@@ -35,7 +39,12 @@ class CaseResult:
 
     @property
     def right(self) -> bool:
-        return self.output is not None and self.first_wrong is None
+        return (
+            self.output is not None
+            and self.first_wrong is None
+            and not self.changed_inputs
+            and self.written_elsewhere is None
+        )
 
     @property
     def name(self) -> str:

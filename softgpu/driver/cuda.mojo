@@ -1,9 +1,12 @@
 """The software GPU's stand-in for the CUDA driver library, `libcuda.so.1`.
 
-Device memory is host memory, and every call completes before it returns, so streams and events need no
+Every call completes before it returns, so streams and events need no
 queue. Memory, copies, streams, events and modules are answered here, in native code, because MAX makes
 those calls from threads that may hold Python's global lock, or wait for one that does. Only a launch goes
 to Python, through the callback that `softgpu_connect` was given.
+
+A device address is no host pointer: the pages at it are reserved and may not be touched, as on a machine with a GPU,
+and the bytes lie elsewhere. A program that reads device memory on the CPU is stopped by the system, not helped.
 
 C handles and pointers are taken as `UInt64` addresses: the C ABI passes them alike, and a caller's null or
 wild pointer is then only a number.
@@ -25,7 +28,7 @@ comptime DRIVER_VERSION: Int32 = 13000
 comptime TOTAL_MEMORY: UInt64 = 8 << 30
 comptime POISON: Int32 = 0xFF  # every byte of new memory: a float read from it is NaN
 comptime GUARD: UInt64 = 4096  # a gap on both sides of an allocation, so that no two are neighbours
-comptime ALIGNMENT: UInt64 = 256
+comptime PAGE: UInt64 = 4096
 
 # ── error codes (CUresult) ──────────────────────────────────────────────────────────────────────────────
 
@@ -88,8 +91,8 @@ def c_copy_of_string(text: UInt64) -> UInt64:
 
 @fieldwise_init
 struct Allocation(Copyable, Movable, ImplicitlyCopyable):
-    var base: UInt64  # what malloc gave
     var size: UInt64  # bytes that were asked for
+    var storage: UInt64  # where the bytes are: the address itself, for pinned host memory
 
 
 struct Driver(Movable):
@@ -189,15 +192,16 @@ def softgpu_fail(code: Int32, text: UInt64) abi("C"):
 
 
 @export
-def softgpu_allocations(pairs: UInt64, capacity: Int64) abi("C") -> Int64:
-    """Write up to `capacity` pairs (address, size in bytes) of live allocations; return how many there are."""
+def softgpu_allocations(rows: UInt64, capacity: Int64) abi("C") -> Int64:
+    """Write up to `capacity` rows (address, size in bytes, storage) of live allocations; return how many there are."""
     ref d = driver()[]
     with BlockingScopedLock(d.lock):
         var count: Int64 = 0
         for entry in d.allocations.items():
             if count < capacity:
-                at[UInt64](pairs + UInt64(count) * 16)[] = entry.key
-                at[UInt64](pairs + UInt64(count) * 16 + 8)[] = entry.value.size
+                at[UInt64](rows + UInt64(count) * 24)[] = entry.key
+                at[UInt64](rows + UInt64(count) * 24 + 8)[] = entry.value.size
+                at[UInt64](rows + UInt64(count) * 24 + 16)[] = entry.value.storage
             count += 1
         return count
 
@@ -489,27 +493,45 @@ def cuLaunchHostFunc(stream: UInt64, function: UInt64, data: UInt64) abi("C") ->
 # ── memory ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@export
-def cuMemAlloc_v2(address: UInt64, size: UInt64) abi("C") -> Int32:
+def reserve(size: UInt64) -> UInt64:
+    """Addresses for `size` bytes, with a guard on both sides, that nobody may touch. Null if there are none left."""
+    comptime PROT_NONE: Int32 = 0
+    comptime PRIVATE_ANONYMOUS_NORESERVE: Int32 = 0x4022
+    var start = external_call["mmap", UInt64](
+        UInt64(0), reserved(size), PROT_NONE, PRIVATE_ANONYMOUS_NORESERVE, Int32(-1), Int64(0)
+    )
+    return 0 if start == UInt64.MAX else start + GUARD
+
+
+def reserved(size: UInt64) -> UInt64:
+    return (size + PAGE - 1) // PAGE * PAGE + 2 * GUARD
+
+
+def allocate(result: UInt64, size: UInt64, on_host: Bool) -> Int32:
     if size == 0:
         return fail(INVALID_VALUE, "an allocation of 0 bytes was asked for")
     ref d = driver()[]
-    var base: UInt64 = 0
+    var storage: UInt64 = 0
     with BlockingScopedLock(d.lock):
         if d.bytes_in_use + size <= TOTAL_MEMORY:
-            base = c_malloc(size + 2 * GUARD + ALIGNMENT)
-        if base != 0:
-            var start = (base + GUARD + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-            c_memset(start, POISON, size)
-            d.allocations[start] = Allocation(base=base, size=size)
+            storage = c_malloc(size)
+        var address = storage if on_host or storage == 0 else reserve(size)
+        if address != 0:
+            c_memset(storage, POISON, size)
+            d.allocations[address] = Allocation(size=size, storage=storage)
             d.bytes_in_use += size
-            at[UInt64](address)[] = start
-    if base == 0:
-        return fail(
-            OUT_OF_MEMORY,
-            String(size) + " bytes do not fit into the software GPU's " + String(TOTAL_MEMORY) + " bytes",
-        )
-    return SUCCESS
+            at[UInt64](result)[] = address
+            return SUCCESS
+    c_free(storage)
+    return fail(
+        OUT_OF_MEMORY,
+        String(size) + " bytes do not fit into the software GPU's " + String(TOTAL_MEMORY) + " bytes",
+    )
+
+
+@export
+def cuMemAlloc_v2(address: UInt64, size: UInt64) abi("C") -> Int32:
+    return allocate(address, size, on_host=False)
 
 
 @export
@@ -517,18 +539,17 @@ def cuMemFree_v2(address: UInt64) abi("C") -> Int32:
     if address == 0:
         return SUCCESS
     ref d = driver()[]
-    var freed = False
     with BlockingScopedLock(d.lock):
         try:
             var allocation = d.allocations.pop(address)
             d.bytes_in_use -= allocation.size
-            c_free(allocation.base)
-            freed = True
+            c_free(allocation.storage)
+            if allocation.storage != address:
+                _ = external_call["munmap", Int32](address - GUARD, reserved(allocation.size))
+            return SUCCESS
         except:
             pass
-    if not freed:
-        return fail(INVALID_VALUE, "an address was freed that no live allocation starts at")
-    return SUCCESS
+    return fail(INVALID_VALUE, "an address was freed that no live allocation starts at")
 
 
 @export
@@ -543,12 +564,12 @@ def cuMemFreeAsync(address: UInt64, stream: UInt64) abi("C") -> Int32:
 
 @export
 def cuMemAllocHost_v2(address: UInt64, size: UInt64) abi("C") -> Int32:
-    return cuMemAlloc_v2(address, size)
+    return allocate(address, size, on_host=True)
 
 
 @export
 def cuMemHostAlloc(address: UInt64, size: UInt64, flags: UInt32) abi("C") -> Int32:
-    return cuMemAlloc_v2(address, size)
+    return allocate(address, size, on_host=True)
 
 
 @export
@@ -589,18 +610,21 @@ def cuMemGetAddressRange_v2(base: UInt64, size: UInt64, address: UInt64) abi("C"
     return NOT_FOUND
 
 
-def on_device(address: UInt64, size: UInt64) -> Bool:
-    """Whether the bytes lie in one live allocation."""
+def storage_of(address: UInt64, size: UInt64) -> UInt64:
+    """Where the bytes at a device address are; null unless all of them lie in one live allocation."""
     ref d = driver()[]
     with BlockingScopedLock(d.lock):
         for entry in d.allocations.items():
             if entry.key <= address and address + size <= entry.key + entry.value.size:
-                return True
-    return False
+                return entry.value.storage + (address - entry.key)
+    return 0
 
 
-def copy(destination: UInt64, source: UInt64, size: UInt64, device_side: UInt64) -> Int32:
-    if size != 0 and not on_device(device_side, size):
+def copy(destination: UInt64, source: UInt64, size: UInt64) -> Int32:
+    """Copy between host pointers. Null stands for a device address outside of every allocation."""
+    if size == 0:
+        return SUCCESS
+    if destination == 0 or source == 0:
         return fail(INVALID_VALUE, "a copy of " + String(size) + " bytes does not stay inside one allocation")
     c_memcpy(destination, source, size)
     return SUCCESS
@@ -608,29 +632,27 @@ def copy(destination: UInt64, source: UInt64, size: UInt64, device_side: UInt64)
 
 @export
 def cuMemcpyHtoD_v2(destination: UInt64, source: UInt64, size: UInt64) abi("C") -> Int32:
-    return copy(destination, source, size, destination)
+    return copy(storage_of(destination, size), source, size)
 
 
 @export
 def cuMemcpyHtoDAsync_v2(destination: UInt64, source: UInt64, size: UInt64, stream: UInt64) abi("C") -> Int32:
-    return copy(destination, source, size, destination)
+    return copy(storage_of(destination, size), source, size)
 
 
 @export
 def cuMemcpyDtoH_v2(destination: UInt64, source: UInt64, size: UInt64) abi("C") -> Int32:
-    return copy(destination, source, size, source)
+    return copy(destination, storage_of(source, size), size)
 
 
 @export
 def cuMemcpyDtoHAsync_v2(destination: UInt64, source: UInt64, size: UInt64, stream: UInt64) abi("C") -> Int32:
-    return copy(destination, source, size, source)
+    return copy(destination, storage_of(source, size), size)
 
 
 @export
 def cuMemcpyDtoD_v2(destination: UInt64, source: UInt64, size: UInt64) abi("C") -> Int32:
-    if size != 0 and not on_device(source, size):
-        return fail(INVALID_VALUE, "a copy of " + String(size) + " bytes reads past its allocation")
-    return copy(destination, source, size, destination)
+    return copy(storage_of(destination, size), storage_of(source, size), size)
 
 
 @export
@@ -639,10 +661,11 @@ def cuMemcpyDtoDAsync_v2(destination: UInt64, source: UInt64, size: UInt64, stre
 
 
 def fill[T: TrivialRegisterPassable](address: UInt64, value: T, count: UInt64, width: UInt64) -> Int32:
-    if count != 0 and not on_device(address, count * width):
+    var storage = storage_of(address, count * width)
+    if count != 0 and storage == 0:
         return fail(INVALID_VALUE, "a memset of " + String(count * width) + " bytes does not stay inside one allocation")
     for i in range(count):
-        at[T](address + i * width)[] = value
+        at[T](storage + i * width)[] = value
     return SUCCESS
 
 

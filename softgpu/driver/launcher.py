@@ -101,20 +101,20 @@ class Launcher:
         """Make the executor's memory hold what the driver has allocated by now."""
         capacity = 1024
         while True:
-            pairs = (ctypes.c_uint64 * (2 * capacity))()
-            count = self._cuda.softgpu_allocations(pairs, capacity)
+            rows = (ctypes.c_uint64 * (3 * capacity))()
+            count = self._cuda.softgpu_allocations(rows, capacity)
             if count <= capacity:
                 break
             capacity = count
-        live = dict(zip(pairs[0 : 2 * count : 2], pairs[1 : 2 * count : 2], strict=True))
-        known = {allocation.base: allocation.nbytes for allocation in self._memory.allocations}
+        live = {rows[3 * n]: (rows[3 * n + 1], rows[3 * n + 2]) for n in range(count)}
+        known = {one.base: (one.nbytes, one.data.ctypes.data) for one in self._memory.allocations}
         variables = {address for module in self._modules.values() for address in module.symbols(self._memory).values()}
-        for address, size in known.items():
-            if live.get(address) != size and address not in variables:
+        for address, place in known.items():
+            if live.get(address) != place and address not in variables:
                 self._memory.free(address)
-        for address, size in live.items():
-            if known.get(address) != size:
-                self._memory.adopt(address, size)
+        for address, (size, storage) in live.items():
+            if known.get(address) != (size, storage):
+                self._memory.adopt(address, size, storage=storage)
 
     def _failed(self, error: Exception, code: int, text: str) -> int:
         self.errors.append(error)

@@ -1,5 +1,6 @@
 """The stand-in driver, through unmodified programs that use MAX. Each runs in a process of its own, as users run it."""
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -40,6 +41,20 @@ def test_buffers_go_to_the_device_and_back(tmp_path):
     """
     result = run(tmp_path, program)
     assert result.stdout == "same\n", result.stderr
+
+
+def test_device_memory_cannot_be_read_on_the_cpu(tmp_path):
+    """As on a machine with a GPU: the process is stopped, whatever it hoped to find there."""
+    program = """
+        import ctypes
+        import numpy as np
+        from max.driver import Accelerator, Buffer
+        buffer = Buffer.from_numpy(np.ones(4, np.float32)).to(Accelerator())
+        print(ctypes.c_float.from_address(buffer._data_ptr()))
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == ""
+    assert result.returncode == -signal.SIGSEGV
 
 
 def test_a_graph_of_maxs_own_ops_runs(tmp_path):

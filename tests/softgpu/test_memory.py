@@ -162,3 +162,26 @@ def test_allocations_may_not_overlap():
         memory._insert(type(first)(first.base + 50, np.zeros(10, np.uint8), "second"))
     with pytest.raises(KeyError):
         memory.free(first.base + 4)
+
+
+def test_a_32_bit_address_wraps_around_with_its_offset(kernel):
+    """o[t] = s[63 - t], as it is compiled: the register holds a negative number until the offset is added."""
+    code = """
+        .shared .align 4 .b8 s[256];
+        mov.u32 %r1, %tid.x;
+        shl.b32 %r2, %r1, 2;
+        mov.b32 %r3, s;
+        add.s32 %r4, %r3, %r2;
+        st.shared.u32 [%r4], %r1;
+        bar.sync 0;
+        sub.s32 %r5, %r3, %r2;
+        ld.shared.u32 %r6, [%r5+252];
+        ld.param.u64 %rd1, [out];
+        mul.wide.u32 %rd2, %r1, 4;
+        add.s64 %rd3, %rd1, %rd2;
+        st.global.u32 [%rd3], %r6;
+        ret;
+    """
+    out = np.zeros(64, np.uint32)
+    kernel(code).launch("k", 1, 64, [out])
+    assert out.tolist() == list(range(63, -1, -1))

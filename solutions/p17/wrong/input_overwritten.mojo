@@ -1,0 +1,19 @@
+ctx.enqueue_function[
+    conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]
+](
+    output_tensor,
+    input_tensor,
+    kernel_tensor,
+    grid_dim=BLOCKS_PER_GRID,
+    block_dim=TPB,
+)
+
+ctx.enqueue_function[
+    conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]
+](
+    input_tensor,
+    output_tensor,
+    kernel_tensor,
+    grid_dim=BLOCKS_PER_GRID,
+    block_dim=TPB,
+)
