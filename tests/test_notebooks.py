@@ -50,7 +50,7 @@ def test_run_all_with_nothing_filled_in_says_what_to_do(id):
     for source in ("%%fill", "p.check()"):
         assert "not attempted" in output_of(notebook, source)
         assert f"problems/{id}/op.mojo is still empty" in output_of(notebook, source)
-    assert "fill in the cell above and run it" in output_of(notebook, "p.picture()")
+    assert "cell and run it, then run this cell again" in output_of(notebook, "p.picture()")
     assert read_region(puzzle.problem_file.read_text()).code == puzzle.placeholder
 
 

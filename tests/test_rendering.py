@@ -22,6 +22,7 @@ def failed_case():
         written_elsewhere=None,
         recorded=False,
         launches=0,
+        places={},
         passed=(),
         view=None,
     )

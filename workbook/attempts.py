@@ -60,6 +60,11 @@ def history(puzzle: Puzzle) -> list[Path]:
     return sorted((rooms.HISTORY / puzzle.id).glob("*.mojo"))
 
 
+def history_folder(puzzle: Puzzle) -> Path:
+    """Where the versions are kept, as seen from the checkout."""
+    return (rooms.HISTORY / puzzle.id).relative_to(rooms.ROOT)
+
+
 def remember(puzzle: Puzzle, text: str) -> None:
     """Keep a version of the learner's file, unless it is the one that was kept last."""
     versions = history(puzzle)

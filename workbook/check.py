@@ -9,8 +9,8 @@ import numpy as np
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
 from workbook import lint, rooms
-from workbook.compiler_errors import explain_compile_error, quote_line
-from workbook.diagnosis import explain_fault, explain_wrong_output, remarks
+from workbook.compiler_errors import explain_compile_error, explain_run_error, quote_line
+from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
 from workbook.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Arrays, Puzzle
@@ -60,7 +60,7 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
             puzzle.id,
             NOT_ATTEMPTED,
             f"The launch in {puzzle.problem_file.relative_to(rooms.ROOT)} is still empty. "
-            f"Fill in the call of ctx.enqueue_function; a hint is there if you ask for it.",
+            f"Fill in the call of `ctx.enqueue_function` there, or in the notebook, which has hints.",
             stage="lint",
         )
     kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()}
@@ -89,9 +89,10 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
 
     cases = tuple(_case_result(puzzle, execution, number) for number in range(len(execution.cases)))
     if failure is not None:
-        headline = f"The launch failed: {failure.text}"
-        reason = explain_fault(puzzle, cases)
-        details = [reason] if reason else []
+        if failure.by_softgpu:
+            headline, *details = explain_failed_launch(puzzle, cases, failure)
+        else:
+            headline, *details = explain_run_error(failure.text, read_region(op_text))
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="driver", cases=cases, raw=failure.text)
 
     wrong = [case for case in cases if not case.right]
@@ -123,6 +124,7 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
         else None,
         recorded=execution.recorded,
         launches=len(traces),
+        places=places,
         passed=_passed_buffers(traces[-1], places) if traces else (),
         view=_view(puzzle, traces[-1], places, expected, output, sizes, fault) if traces else None,
     )

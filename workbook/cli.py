@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_dev
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.verdict import Verdict
+from workbook.worker import STAGES, Worker, WorkerLost
 
 if TYPE_CHECKING:
     from workbook.execution import Executor
@@ -93,12 +94,15 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
         print("\n".join(explain_compile_error(failure, read_region(op_text))))
         return 1
     except AssertionError as error:
-        print(f"Verification failed: {str(error).strip()}\nWhy, and where, says: workbook check {puzzle.id}")
+        print(f"Verification failed: {str(error).strip()}\nTo see where and why: workbook check {puzzle.id}")
         return 1
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
-    print(f"This was one size; a launch must be right for all. Next: workbook check {puzzle.id}", file=sys.stderr)
+    if kind == "cpu":
+        print("Your launch was not used: it is for a GPU. This was the op's CPU implementation.", file=sys.stderr)
+    else:
+        print(f"This was one size only. To check all sizes: workbook check {puzzle.id}", file=sys.stderr)
     return 0
 
 
@@ -108,7 +112,7 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exce
 
     reason, text = executor.launch_error(), full_text(error)
     if reason:
-        return (f"The launch failed: {reason}", f"Why, and where, says: workbook check {puzzle.id}")
+        return (f"The launch failed: {reason}", f"To see where and why: workbook check {puzzle.id}")
     if "Failed to compile the model" in text:
         return explain_compile_error(Failure("graph", text), read_region(op_text))
     raise error
@@ -119,8 +123,6 @@ def _check(options: argparse.Namespace) -> int:
     op_text = attempts.take_attempt(puzzle)
     verdict = check_at_once(puzzle, op_text)
     if verdict is None:
-        from workbook.worker import Worker, WorkerLost
-
         workers = [Worker(device) for device in devices_for_check(options.device or default_device())]
         try:
             verdict = check_op(puzzle, op_text, workers, _ProgressLines(), options.seed)
@@ -153,7 +155,7 @@ class _ProgressLines:
 
     def __call__(self, stage: str) -> None:
         if stage != self._last:
-            print(f"{stage} …", flush=True)
+            print(f"{STAGES[stage]} …", flush=True)
             self._last = stage
 
 
@@ -164,7 +166,7 @@ def _reset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lab(options: argparse.Namespace) -> int:
+def _lab(options: argparse.Namespace) -> NoReturn:
     first = next(iter(all_puzzles().values()))
     command = [sys.executable, "-m", "jupyterlab", str(rooms.NOTEBOOKS / first.notebook)]
     # The whole checkout, so that the file that one fills in can be opened in Lab too.
@@ -173,7 +175,7 @@ def _lab(options: argparse.Namespace) -> int:
     config_path = os.environ.get("JUPYTER_CONFIG_PATH")
     ours = str(Path(__file__).parent / "lab_config")
     environment = os.environ | {"JUPYTER_CONFIG_PATH": f"{ours}{os.pathsep}{config_path}" if config_path else ours}
-    return subprocess.call([*command, *options.passed_on], env=environment)
+    os.execve(sys.executable, [*command, *options.passed_on], environment)  # no process in between to outlive
 
 
 def _test(options: argparse.Namespace) -> int:

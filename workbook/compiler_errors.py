@@ -33,6 +33,10 @@ KNOWN_REASONS = (
         "The kernel's compile-time parameter `{0}` is missing in the square brackets.",
     ),
     (
+        r"argument #\d+ of type 'Pointer\[",
+        "The launch passes a pointer, but the kernel takes tensors: `output_tensor`, `input_tensor` and the like.",
+    ),
+    (
         r"argument #(\d+) of type .* is not encodable as the declared function argument type",
         "Argument number {0_from_one} of the kernel has another type than the kernel's compile-time parameters say: "
         "its layout, or its dtype, is that of another tensor. Are the arguments, and the layouts in the square "
@@ -52,6 +56,15 @@ KNOWN_REASONS = (
         "The kernel is called as an ordinary function, which runs it on the CPU, where there is no `{0}`. "
         "ctx.enqueue_function launches it on the GPU.",
     ),
+    (
+        r"no matching method in call to 'enqueue_function'",
+        "This is not the form of a launch: `ctx.enqueue_function[kernel[parameters…]](arguments…, grid_dim=…, "
+        "block_dim=…)`.",
+    ),
+    (
+        r"Dim value (grid_dim|block_dim)\.(\w) must be a positive number",
+        "`{0}` is zero or negative in {1} for one of the sizes that are checked.",
+    ),
 )
 """What the compiler says, and what it means here. `{0}`, `{1}` are what the pattern's groups caught."""
 
@@ -66,9 +79,19 @@ def explain_compile_error(failure: Failure, region: Region) -> tuple[str, ...]:
     return _explain_instantiation(failure.text, region)
 
 
+def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
+    """The same for an error that the op raised when it ran, which MAX wraps in an account of its own."""
+    match = re.search(r"op\.mojo:(\d+):(\d+):? (.+)", text)
+    if match is None:
+        return (f"The launch failed: {text}",)
+    line, column, reason = int(match[1]), int(match[2]), match[3]
+    headline = _known(reason) or f"The op failed when it ran: {reason}"
+    return (headline, _place(region, "op.mojo", line, column, ""))
+
+
 def _explain_diagnostics(diagnostics: tuple[Diagnostic, ...], region: Region) -> tuple[str, ...]:
     first = diagnostics[0]
-    reason = next(filter(None, map(_known, (first.message, *first.notes))), None)
+    reason = _known("\n".join((first.message, *first.notes)))
     headline = reason or f"Mojo does not accept it: {first.message}."
     return (headline, _place(region, first.file, first.line, first.column, first.source))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from workbook.execution import Failure, Fault
 from workbook.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
 from workbook.puzzles import Puzzle
 from workbook.verdict import CaseResult
@@ -195,16 +196,42 @@ REASONS: tuple[Callable[[Wrong], str | None], ...] = (
 )
 
 
-def explain_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> str | None:
-    """Why a launch was stopped, where its sizes or buffers already tell. `cases` have no outputs then."""
+def explain_failed_launch(puzzle: Puzzle, cases: tuple[CaseResult, ...], failure: Failure) -> list[str]:
+    """Why a launch was stopped: what happened, then what is wrong with the launch where its sizes or buffers tell."""
+    headline = describe_fault(puzzle, cases, failure.fault) if failure.fault is not None else ""
+    sentences = [headline or f"The launch failed: {failure.text}"]
     for case in cases:
         if case.view is not None:
             wrong = Wrong(puzzle, case, case.view, 0)
             for reason in (exchanged_buffers, wrong_block_size, wrong_shared_size):
                 found = reason(wrong)
                 if found:
-                    return found
-    return None
+                    return [*sentences, found]
+    return sentences
+
+
+def describe_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...], fault: Fault) -> str:
+    """An access outside of what there is, in the names of the puzzle; empty where it has none for the place."""
+    who = f"The launch was stopped: thread {fault.thread[0]} of block {fault.block[0]}"
+    action = "read" if fault.access == "load" else "wrote"
+    if fault.space == "shared":
+        arrays = " and ".join(f"`{name}`" for name in puzzle.shared_names)
+        return f"{who} {action} past the end of the shared memory of its block, which holds {arrays}."
+    for case in cases:
+        for name, place in case.places.items():
+            # Buffers are far apart, so that what is near one was meant for it.
+            if fault.space == "global" and -MEANT_FOR_IT <= fault.address - place.address < place.nbytes + MEANT_FOR_IT:
+                itemsize = case.expected.itemsize
+                index = (fault.address - place.address) // itemsize
+                return (
+                    f"{who} {action} {name}[{index}], but with {case.name} `{name}` has {place.nbytes // itemsize} "
+                    "elements. Which sizes did the launch give?"
+                )
+    return ""
+
+
+MEANT_FOR_IT = 4096
+"""Bytes before and after a buffer that softgpu leaves free."""
 
 
 def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:

@@ -28,6 +28,20 @@ class Failure:
     stage: str
     text: str
     diagnostics: tuple[Diagnostic, ...] = ()
+    by_softgpu: bool = False
+    """Whether the text is softgpu's own sentence, not MAX's account of an error."""
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z)."""
+
+    access: str
+    space: str
+    address: int
+    block: tuple[int, int, int]
+    thread: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ class Executor:
             results = model.execute(*(buffer for case in inputs for buffer in case))
         except Exception as error:
             results = None
-            execution = failed("launch", self.launch_error() or full_text(error))
+            execution = replace(execution, failure=self._launch_failure() or Failure("launch", full_text(error)))
         clock.lap("run")
 
         output_name, *input_names = puzzle.arguments
@@ -127,8 +141,8 @@ class Executor:
                 outputs=tuple(self._to_numpy(result) for result in results),
                 inputs_after=tuple(tuple(self._to_numpy(buffer) for buffer in case) for case in inputs),
             )
-            if self.launch_error():  # a launch failed, and the op swallowed it
-                execution = failed("launch", self.launch_error())
+            # A launch may have failed, and the op have swallowed the error.
+            execution = replace(execution, failure=self._launch_failure())
         return replace(execution, places=tuple(places), launches=tuple(self.trace.launches), seconds=clock.seconds)
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
@@ -140,7 +154,17 @@ class Executor:
 
     def launch_error(self) -> str:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""
-        return str(self.launcher.errors[-1]) if self.launcher is not None and self.launcher.errors else ""
+        return str(self.launcher.errors[0]) if self.launcher is not None and self.launcher.errors else ""
+
+    def _launch_failure(self) -> Failure | None:
+        text = self.launch_error()
+        if not text or self.launcher is None:
+            return None
+        error = self.launcher.errors[0]
+        fault = None
+        if isinstance(error, softgpu.MemoryFault):
+            fault = Fault(error.access, error.space, error.address, error.block, error.thread)
+        return Failure("launch", text, by_softgpu=True, fault=fault)
 
     def _on_device(self, array: np.ndarray) -> Buffer:
         from max.driver import Buffer

@@ -12,18 +12,18 @@ from workbook.check import check_at_once, check_op
 from workbook.devices import default_device, devices_for_check
 from workbook.explorer import explorer
 from workbook.figure import figure
-from workbook.puzzles import Puzzle, find_puzzle
+from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.rendering import SYMBOLS, folded_html, message_html, source_html, text_html, verdict_html
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
-from workbook.worker import Worker, WorkerLost
+from workbook.worker import STAGES, Worker, WorkerLost
 
-STAGES = {
-    "start": "the worker process gets ready",
-    "precompile": "Mojo compiles your launch",
-    "graph": "MAX builds the graph around it (about 15 seconds)",
-    "run": "the kernel runs",
-}
+
+class Interrupted(Exception):
+    """Ends the cell, and with it a Run All, without a traceback: what there is to say has been shown."""
+
+    def _render_traceback_(self) -> list[str]:
+        return []
 
 
 class NotebookPuzzle:
@@ -33,6 +33,7 @@ class NotebookPuzzle:
         self.puzzle = puzzle
         self.verdict: Verdict | None = None
         self._checked_text = ""
+        self._filled = ""  # what this notebook put into the file last
         self._workers: tuple[Worker, ...] = ()
 
     def warm(self) -> None:
@@ -46,6 +47,9 @@ class NotebookPuzzle:
             in_file = attempts.read_attempt(self.puzzle)
             if lint.is_attempted(code):
                 attempts.write_attempt(self.puzzle, code)
+                if lint.is_attempted(in_file) and in_file not in (self._filled, attempts.read_attempt(self.puzzle)):
+                    self._say(f"The file had another launch; it is kept in {attempts.history_folder(self.puzzle)}.")
+                self._filled = attempts.read_attempt(self.puzzle)
             elif lint.is_attempted(in_file):
                 name = f"problems/{self.puzzle.id}/op.mojo"
                 self._say(f"This cell is still empty, but {name} has a launch: it is kept, and checked by p.check().")
@@ -107,7 +111,10 @@ class NotebookPuzzle:
         """Empty the region again. What it held is kept in the history."""
         attempts.reset(self.puzzle)
         self.verdict = None
-        self._say(f"problems/{self.puzzle.id}/op.mojo is as it was at first. Your versions are in the history folder.")
+        self._say(
+            f"problems/{self.puzzle.id}/op.mojo is as it was at first. "
+            f"Your versions are in {attempts.history_folder(self.puzzle)}."
+        )
 
     def _run(self, op_text: str, seed: int | None) -> Verdict:
         """Run the attempt in the worker, showing progress where the verdict will stand."""
@@ -123,9 +130,9 @@ class NotebookPuzzle:
         except WorkerLost as error:
             verdict = Verdict(self.puzzle.id, STOPPED, str(error))
         except KeyboardInterrupt:
-            verdict = Verdict(
-                self.puzzle.id, STOPPED, "You interrupted the attempt. A new worker is starting; run the cell again."
-            )
+            text = "You interrupted the attempt. A new worker is starting; run the cell again when you like."
+            place.update(HTML(verdict_html(Verdict(self.puzzle.id, STOPPED, text))))
+            raise Interrupted from None
         place.update(HTML(verdict_html(verdict)))
         return verdict
 
@@ -133,14 +140,16 @@ class NotebookPuzzle:
         """The launches to draw, by the names of their cases; says why where there are none."""
         verdict = self.verdict
         if verdict is None or verdict.outcome == NOT_ATTEMPTED:
-            self._say("There is no launch to draw yet: fill in the cell above and run it.")
+            self._say("There is no launch to draw yet: fill in the `%%fill` cell and run it, then run this cell again.")
             return {}
         views = {
             f"{SYMBOLS['passed' if case.right else 'failed']} {case.name}": case.view
             for case in verdict.cases
             if case.view is not None
         }
-        if not views and verdict.cases and not any(case.recorded for case in verdict.cases):
+        if verdict.outcome == STOPPED:
+            self._say("The last attempt was stopped, so there is nothing to draw.")
+        elif not views and verdict.cases and not any(case.recorded for case in verdict.cases):
             self._say("The software GPU draws the pictures, and it runs on Linux x86-64 only.")
         elif not views:
             self._say("Nothing was launched in the last attempt, so there is nothing to draw.")
@@ -166,4 +175,11 @@ def open_puzzle(id: str) -> NotebookPuzzle:
 
 def _fill_magic(line: str, cell: str) -> None:
     """`%%fill p17`: the rest of the cell goes into problems/p17/op.mojo, and is checked."""
-    open_puzzle(line.strip()).fill(cell)
+    try:
+        puzzle = open_puzzle(line.strip())
+    except UnknownPuzzle as error:
+        display(
+            HTML(message_html(f"The first line of the cell must name the puzzle, as in `%%fill p17`. {error}", FAILED))
+        )
+        return
+    puzzle.fill(cell)

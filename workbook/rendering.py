@@ -47,7 +47,7 @@ class CurrentMojoLexer(MojoLexer):
 
 def message_html(text: str, kind: str = NOT_ATTEMPTED) -> str:
     """A short message with a coloured edge."""
-    return _box(COLOURS[kind], f"<div>{escape(text)}</div>")
+    return _box(COLOURS[kind], f"<div>{_sentence(text)}</div>")
 
 
 def source_html(text: str, title: str = "") -> str:
@@ -84,10 +84,10 @@ def verdict_html(verdict: Verdict) -> str:
         f'<div style="margin: 4px 0">{_sentence(verdict.headline)}</div>',
     ]
     parts += [_detail(detail) for detail in verdict.details]
-    parts += [f'<div style="margin: 4px 0">💡 {escape(remark)}</div>' for remark in verdict.remarks]
+    parts += [f'<div style="margin: 4px 0">Note: {_sentence(remark)}</div>' for remark in verdict.remarks]
     telling = verdict.first_wrong_case or next(iter(verdict.cases), None)
     parts += [_comparison(case, case is telling) for case in verdict.cases if case.output is not None]
-    if verdict.device:
+    if verdict.cases:
         parts.append(_small(f"Ran on {verdict.device}. Random data from seed {verdict.seed}. {_times(verdict)}"))
     if verdict.raw:
         parts.append(
@@ -134,7 +134,7 @@ def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str
 def _detail(text: str) -> str:
     """A sentence; where it has more than one line it quotes code, with a caret below it."""
     if "\n" in text or text.startswith(("line ", "op.mojo, line ")):
-        return f'<pre style="{CODE}; margin: 4px 0">{escape(text)}</pre>'
+        return f'<pre style="{CODE}; margin: 4px 0; overflow-x: auto; white-space: pre">{escape(text)}</pre>'
     return f'<div style="margin: 4px 0">{_sentence(text)}</div>'
 
 
@@ -146,7 +146,8 @@ def _sentence(text: str) -> str:
 
 def _times(verdict: Verdict) -> str:
     stages = {"precompile": "precompiled", "graph": "graph built", "run": "run"}
-    return ", ".join(f"{stages[stage]} in {seconds:.1f} s" for stage, seconds in verdict.seconds.items()) + "."
+    times = ", ".join(f"{stages[stage]} in {seconds:.1f} s" for stage, seconds in verdict.seconds.items())
+    return f"Times: {times}."
 
 
 def _number(value: float) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from workbook.execution import BufferPlace
 from workbook.launch_view import LaunchView
 
 PASSED = "passed"
@@ -32,6 +33,8 @@ class CaseResult:
     """Whether the device records what launches do: the software GPU does, a real one does not."""
     launches: int
     """How many launches were recorded for this call."""
+    places: dict[str, BufferPlace]
+    """Where its buffers lay, by their names."""
     passed: tuple[str | None, ...]
     """The buffers that the last launch handed to the kernel, by their names; None for anything else."""
     view: LaunchView | None

@@ -24,6 +24,14 @@ TIME_LIMIT = 180.0
 
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 
+STAGES = {
+    "start": "the worker process gets ready",
+    "precompile": "Mojo compiles your launch",
+    "graph": "MAX builds the graph around it (15 to 30 seconds)",
+    "run": "the kernel runs",
+}
+"""What is told of each stage of an attempt."""
+
 Request = tuple[str, str, int]
 """A puzzle's id, the text of an op.mojo, and the seed of the random data."""
 
@@ -47,7 +55,7 @@ class Worker:
         return self._process.pid
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run an attempt. `progress` hears of each stage, "start", "precompile", "graph" and "run", when it begins
+        """Run an attempt. `progress` hears of each stage, a key of STAGES, when it begins
         and every second that it lasts.
 
         Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
@@ -70,7 +78,9 @@ class Worker:
             reason = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
             raise WorkerLost(
                 f"The worker process {reason} in the middle of the attempt; a new one has been started. "
-                f"Nothing you typed is lost: run the cell again.{last_words}"
+                "Nothing you typed is lost. If it happens again, it is the code around the launch that ends it: it may "
+                "end the program, or read a tensor's elements on the CPU, which cannot reach the memory of a GPU."
+                f"{last_words}"
             ) from None
         except BaseException:  # an interrupt, most of all: the worker is in the middle of something
             self._replace()
@@ -83,6 +93,7 @@ class Worker:
         """Send a request, and pass on progress until the answer is there."""
         deadline = time.monotonic() + self.time_limit
         stage = "start"
+        self._log.truncate(0)  # last words are those of this attempt
         self._connection.send(request)
         while True:
             progress(stage)
@@ -104,7 +115,7 @@ class Worker:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the worker writes to it
+        self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - open as long as the worker writes to it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "workbook.worker", self.device, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -123,7 +134,8 @@ class Worker:
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = self._log.read().decode(errors="replace").splitlines()
+        lines = [line for line in lines if line.strip() and "Crashpad" not in line]
         return "\nIts last words:\n" + "\n".join(lines[-5:]) if lines else ""
 
 

@@ -42,7 +42,7 @@ struct Conv1D:
             ctx.enqueue_memset(DeviceBuffer[dtype](ctx, output.unsafe_ptr(), input_size, owning=False), 0)
 
             # >>> your launch
-            # Launch conv1d_kernel with ctx.enqueue_function: which kernel, which arguments, how many blocks and threads?
+            # Launch conv1d_kernel here, with ctx.enqueue_function.
             # <<< your launch
         elif target == "cpu":
             for i in range(input_size):
