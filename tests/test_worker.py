@@ -8,6 +8,7 @@ import time
 import pytest
 
 from workbook.check import check_op
+from workbook.region import read_region, replace_region
 from workbook.worker import Worker, WorkerLost
 
 
@@ -29,6 +30,15 @@ def test_a_worker_killed_in_the_middle_of_a_run_is_replaced(puzzle, own_worker):
         check_op(puzzle, puzzle.solution_file.read_text(), [own_worker], kill_while_compiling)
     assert own_worker.pid != first
     assert check_op(puzzle, puzzle.solution_file.read_text(), [own_worker], lambda stage: None).passed
+
+
+def test_an_op_that_computes_on_the_cpu_with_the_gpus_memory_does_not_pass(puzzle, own_worker):
+    """On a GPU the process would end, so here it does too; the notebook hears why."""
+    text = puzzle.solution_file.read_text()
+    code = read_region(text).code.replace("BLOCKS_PER_GRID", "1")
+    by_hand = f"{code}\nctx.synchronize()\nfor i in range(TPB, input_size):\n    output_tensor[i] = input_tensor[i]\n"
+    with pytest.raises(WorkerLost, match=r"signal 11.*cannot reach the memory of a GPU"):
+        check_op(puzzle, replace_region(text, by_hand), [own_worker], lambda stage: None)
 
 
 def test_a_worker_that_died_while_idle_is_replaced_unnoticed(puzzle, own_worker):
