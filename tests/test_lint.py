@@ -168,6 +168,8 @@ WRONG = [
     wrong("old-mojo", "ctx.▲get_device_context()" + launch()[3:], "`ctx` is the DeviceContext already"),
     wrong("unknown-name", launch(arguments="▲output_tensr, input_tensor, kernel_tensor"), "mean `output_tensor`"),
     wrong("unknown-name", "▲gpu_" + launch(), "`gpu_ctx` does not exist", "mean `ctx`"),
+    wrong("unknown-name", "▲" + launch().replace("ctx.", "device."), "`device` does not exist", "mean `ctx`"),
+    wrong("unknown-name", launch().replace("output_tensor", "▲outputTensor"), "mean `output_tensor`"),
     wrong("unknown-name", launch(sizes="grid_dim=▲BLOCK_PER_GRID, block_dim=TPB"), "mean `BLOCKS_PER_GRID`"),
     wrong("unknown-name", launch(sizes="grid_dim=2, block_dim=▲tpb"), "mean `TPB`"),
     wrong("unknown-name", launch("▲" + KERNEL.replace("kernel", "kernl")), "mean `conv1d_kernel`"),

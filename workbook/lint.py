@@ -331,12 +331,14 @@ def unknown_name(region: Region) -> Iterator[Finding]:
     if "*" in region.names:  # `from module import *` brings names that cannot be seen here
         return
     message = "`{name}` does not exist here; did you mean `{suggestion}`?"
+    receivers = [call.receiver for call in find_calls(region.code, LAUNCH)]
     reported = set()
     for token in _references(region):
         name = token.text
         if name in region.names or name in BUILTINS or name in reported:
             continue
-        suggestion = _near(name, region)
+        # What launches is the context, whatever it is called elsewhere: `device.enqueue_function` for `ctx.…`
+        suggestion = region.context if token in receivers else _near(name, region)
         if suggestion:
             reported.add(name)
             yield _finding("unknown-name", token, message, name=name, suggestion=suggestion)
@@ -357,14 +359,19 @@ def _references(region: Region) -> Iterator[Token]:
 
 
 def _near(name: str, region: Region) -> str | None:
-    for candidate in region.names:
-        if candidate.lower() == name.lower():
+    same_case_first = sorted(region.names, key=lambda candidate: candidate[0].isupper() != name[0].isupper())
+    for candidate in same_case_first:
+        if _letters(candidate) == _letters(name):  # `outputTensor` for `output_tensor`
             return candidate
     close = difflib.get_close_matches(name, region.names, n=1, cutoff=0.8)
     if close:
         return close[0]
     # `gpu_ctx` for `ctx`
     return region.context if region.context and name.endswith("_" + region.context) else None
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def unknown_method(region: Region) -> Iterator[Finding]:
