@@ -251,7 +251,8 @@ def _legend(view: LaunchView, blocks: Sequence[BlockView]) -> list[tuple[Look, s
     found = {slot.provenance for block in blocks for array in block.shared for slot in array.slots}
     entries = [(LOOKS[provenance], provenance.value) for provenance in Provenance if provenance in found]
     if any(block.idle for block in blocks):
-        entries.append((IDLE, "idle: a thread that stores no result"))
+        why = "stored no result before the launch was stopped" if view.fault else "idle: a thread that stores no result"
+        entries.append((IDLE, why))
     if not all(_is_right(output) for output in view.outputs):
         entries.append((WRONG, "wrong or missing output"))
     return entries
@@ -312,7 +313,7 @@ def _draw_block(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
         _draw_loads(sheet, block, tile)
         _draw_writers(sheet, block, tile)
         _draw_slots(sheet, block, tile)
-        _draw_barrier(sheet, block)
+        _draw_barrier(sheet, view, block)
         _draw_readers(sheet, block, tile)
     _draw_threads(sheet, view, block)
     sheet.panel(top, sheet.y)
@@ -392,14 +393,14 @@ def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> No
     sheet.y += 1.4
 
 
-def _draw_barrier(sheet: _Sheet, block: BlockView) -> None:
+def _draw_barrier(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     """Nothing is drawn that did not happen: without a barrier there is no line."""
     if block.barriers:
         start, end = sheet.span(range(block.first, _end(block))) or (0, sheet.width)
         sheet.line(start, end, sheet.y + 0.15, color=INK, linewidth=1.2, gid="barrier")
         sheet.label("barrier", sheet.y + 0.15, style="italic")
     else:
-        sheet.label("no barrier", sheet.y + 0.15, style="italic")
+        sheet.label("barrier not reached" if view.fault else "no barrier", sheet.y + 0.15, style="italic")
     sheet.y += 0.5
 
 
