@@ -223,9 +223,10 @@ def describe_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...], fault: Fault) 
             if fault.space == "global" and -MEANT_FOR_IT <= fault.address - place.address < place.nbytes + MEANT_FOR_IT:
                 itemsize = case.expected.itemsize
                 index = (fault.address - place.address) // itemsize
+                size = _count(place.nbytes // itemsize, "element")
                 return (
-                    f"{who} {action} {name}[{index}], but with {case.name} `{name}` has {place.nbytes // itemsize} "
-                    "elements. Which sizes did the launch give?"
+                    f"{who} {action} {name}[{index}], but with {case.name} `{name}` has {size}. "
+                    "Which sizes did the launch give?"
                 )
     return ""
 
