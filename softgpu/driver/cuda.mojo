@@ -38,7 +38,6 @@ comptime OUT_OF_MEMORY: Int32 = 2
 comptime INVALID_DEVICE: Int32 = 101
 comptime NOT_FOUND: Int32 = 500
 comptime NOT_SUPPORTED: Int32 = 801
-comptime UNKNOWN: Int32 = 999
 
 
 def error_names() -> Dict[Int32, StaticString]:
