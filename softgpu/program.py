@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
 from softgpu.errors import UnsupportedPTX
 from softgpu.machine import Chunk, Lanes
 from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Variable
+
+if TYPE_CHECKING:
+    from softgpu.instructions.table import Modifiers
 
 Read = Callable[[Chunk, Lanes], NDArray]
 """Gives the value of an operand: one element a lane, or a single one for all."""
@@ -52,11 +56,12 @@ Control = Branch | Exit | Trap | Barrier
 class Operation:
     """A decoded instruction: `execute` for one that computes, `control` for one that steers.
 
-    `membermask` is set where the lanes of a warp must first assemble. `destinations` are the registers it
-    writes, `sources` those it reads.
+    `modifiers` are those of the instruction, by the names that its form gives them. `membermask` is set where the
+    lanes of a warp must first assemble. `destinations` are the registers it writes, `sources` those it reads.
     """
 
     instruction: Instruction
+    modifiers: Modifiers | None = None
     guard: Read | None = None
     execute: Execute | None = None
     control: Control | None = None

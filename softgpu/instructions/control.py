@@ -1,0 +1,54 @@
+"""Control flow, barriers and fences (PTX ISA 9.7.12 and 9.7.13)."""
+
+from __future__ import annotations
+
+from softgpu.instructions.decoder import Decoder
+from softgpu.instructions.table import TYPES, Modifiers, instruction
+from softgpu.program import Barrier, Branch, Execute, Exit, Trap
+from softgpu.ptx import Immediate, Symbol
+
+
+@instruction("bra uni?")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    (target,) = decoder.operands(1)
+    assert isinstance(target, Symbol)
+    decoder.operation.control = Branch(target.name)
+
+
+@instruction("ret uni?")
+@instruction("exit")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    decoder.operands(0)
+    decoder.operation.control = Exit()
+
+
+@instruction("trap")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    decoder.operands(0)
+    decoder.operation.control = Trap()
+
+
+def _barrier(decoder: Decoder, m: Modifiers) -> None:
+    operands = decoder.operands(1, 2)
+    if not m["sync"] and len(operands) == 1:
+        raise decoder.invalid("an arrival needs a thread count")
+    number = decoder.read(operands[0], TYPES["u32"])
+    count = decoder.read(operands[1] if len(operands) == 2 else Immediate(0), TYPES["u32"])
+    decoder.operation.control = Barrier(number, count, waits=bool(m["sync"]))
+
+
+for _words in ("bar cta?", "barrier cta?"):
+    _aligned = " aligned?" if _words.startswith("barrier") else ""
+    instruction(f"{_words} sync{_aligned}")(_barrier)
+    instruction(f"{_words} arrive{_aligned}")(_barrier)
+
+
+def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
+    """Memory is always consistent here, and time does not pass."""
+    return lambda chunk, lanes: None
+
+
+instruction("membar level=cta|gl|sys")(_nothing)
+instruction("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")(_nothing)
+instruction("griddepcontrol action=launch_dependents|wait")(_nothing)
+instruction("nanosleep u32")(_nothing)

@@ -1,0 +1,236 @@
+"""Makes the instructions of a kernel executable: finds the form of each, and how to read and write its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgpu.errors import PTXSyntaxError, UnsupportedPTX
+from softgpu.instructions.table import FORMS, TYPES, Compute, Modifiers, Type
+from softgpu.machine import SPECIAL_REGISTERS, Chunk, Lanes
+from softgpu.program import Execute, Operation, Program, Read
+from softgpu.ptx import (
+    TYPE_BITS,
+    Address,
+    Immediate,
+    Instruction,
+    Operand,
+    Pair,
+    Register,
+    Sink,
+    SpecialRegister,
+    Symbol,
+    Vector,
+)
+
+Write = Callable[[Chunk, Lanes, NDArray], None]
+
+
+class Decoder:
+    """Decodes one instruction of a kernel."""
+
+    def __init__(self, program: Program, instruction: Instruction):
+        self.program = program
+        self.instruction = instruction
+        self.operation = Operation(instruction)
+
+    def decode(self) -> Operation:
+        instruction = self.instruction
+        for form in FORMS.get(instruction.opcode, ()):
+            modifiers = form.match(instruction.modifiers)
+            if modifiers is not None:
+                break
+        else:
+            raise self.unsupported()
+        self.operation.modifiers = modifiers
+        if instruction.guard is not None:
+            self.operation.guard = self.read(instruction.guard, TYPES["pred"])
+        self.operation.execute = form.decode(self, modifiers)
+        return self.operation
+
+    def unsupported(self, reason: str = "") -> UnsupportedPTX:
+        return UnsupportedPTX(self.instruction.text, self.instruction.line, reason)
+
+    def invalid(self, message: str) -> PTXSyntaxError:
+        return PTXSyntaxError(f"`{self.instruction.text}`: {message}", self.instruction.line)
+
+    def operands(self, *counts: int) -> tuple[Operand, ...]:
+        """The operands, of which there must be one of these numbers."""
+        operands = self.instruction.operands
+        if len(operands) not in counts:
+            expected = " or ".join(map(str, counts))
+            raise self.invalid(f"expected {expected} operands, found {len(operands)}")
+        return operands
+
+    def compute(
+        self,
+        function: Compute,
+        destination: Operand,
+        destination_kind: str,
+        sources: Sequence[Operand],
+        source_kinds: Sequence[str],
+        m: Modifiers,
+    ) -> Execute:
+        """Read the sources, apply `function`, write the destination. The kinds are those of a signature."""
+        reads = [
+            self.read(operand, self._signature_type(kind, m))
+            for operand, kind in zip(sources, source_kinds, strict=True)
+        ]
+        if destination_kind == "p|q":
+            return self._compute_pair(function, destination, reads)
+        write = self.write(destination, self._signature_type(destination_kind, m))
+
+        def execute(chunk: Chunk, lanes: Lanes) -> None:
+            write(chunk, lanes, function(*[read(chunk, lanes) for read in reads]))
+
+        return execute
+
+    def _compute_pair(self, function: Compute, operand: Operand, reads: list[Read]) -> Execute:
+        """A comparison writes p, and q if it is there; `function` returns both."""
+        pair = operand if isinstance(operand, Pair) else Pair(operand, Sink())
+        write_p, write_q = (self.write(part, TYPES["pred"]) for part in (pair.first, pair.second))
+
+        def execute(chunk: Chunk, lanes: Lanes) -> None:
+            p, q = function(*[read(chunk, lanes) for read in reads])
+            write_p(chunk, lanes, p)
+            write_q(chunk, lanes, q)
+
+        return execute
+
+    @staticmethod
+    def _signature_type(kind: str, m: Modifiers) -> Type:
+        if kind == "W":
+            return TYPES[f"{m.type.name[0]}{m.type.bits * 2}"]
+        named = {"T": "type", "S": "source", "R": "result"}.get(kind)
+        return TYPES[m[named] or ""] if named else TYPES[kind]
+
+    # Sources
+
+    def read(self, operand: Operand, kind: Type, widths_may_differ: bool = False) -> Read:
+        """A function that gives the operand's value as `kind`.
+
+        Only ld, st and cvt let a register be wider than the type (PTX ISA 9.4.1); its low bits are used.
+        """
+        if isinstance(operand, Register):
+            return self._read_register(operand, kind, widths_may_differ)
+        if isinstance(operand, Immediate):
+            constant = self._constant(operand, kind)
+            return lambda chunk, lanes: constant
+        if isinstance(operand, SpecialRegister):
+            return self._read_special(operand, kind)
+        if isinstance(operand, Symbol) and not kind.is_float and kind.bits >= 32:
+            address = self.address_of(operand)
+            return lambda chunk, lanes: address(chunk, lanes).astype(kind.dtype)
+        raise self.invalid("an operand has the wrong form")
+
+    def _read_register(self, register: Register, kind: Type, widths_may_differ: bool) -> Read:
+        self.operation.sources.append(register)
+        slot, stored = self._slot(register, kind, widths_may_differ)
+        if register.negated:
+            return lambda chunk, lanes: ~chunk.values[slot][lanes]
+        if stored.bits == kind.bits:
+            return lambda chunk, lanes: chunk.values[slot][lanes]
+        low = np.dtype(f"u{kind.bits // 8}")
+        return lambda chunk, lanes: chunk.values[slot][lanes].astype(low).view(kind.dtype)
+
+    def _slot(self, register: Register, kind: Type, widths_may_differ: bool) -> tuple[int, Type]:
+        """The register's slot, and the type it is seen as: `kind`, or one of its own width if it is wider."""
+        if register.type not in TYPES:
+            raise self.unsupported(f"{register.type} registers")
+        own = TYPES[register.type]
+        storage = np.dtype(bool) if own.bits == 1 else np.dtype(f"u{own.bits // 8}")
+        if (own.is_float and kind.name[0] in "us") or (kind.is_float and own.name[0] in "us"):
+            raise self._mismatch(register, kind)
+        if own.bits == kind.bits:
+            return self.program.slot(register, storage.str, kind.dtype.str), kind
+        if own.bits < kind.bits or kind.bits == 1 or not widths_may_differ or kind.is_float:
+            raise self._mismatch(register, kind)
+        wide = TYPES[f"{'s' if kind.dtype.kind == 'i' else 'u'}{own.bits}"]
+        return self.program.slot(register, storage.str, wide.dtype.str), wide
+
+    def _mismatch(self, register: Register, kind: Type) -> PTXSyntaxError:
+        name = register.name.partition("@")[0]
+        return self.invalid(f"register {name} is {register.type}, but the instruction needs {kind.name}")
+
+    def _constant(self, immediate: Immediate, kind: Type) -> NDArray:
+        value = immediate.value
+        if kind.name == "pred":
+            return np.array([bool(value)])
+        if kind.is_float:
+            if isinstance(value, int) and kind.bits > 16:
+                raise self.invalid(f"an integer constant where {kind.name} is needed")
+            if isinstance(value, int):
+                return np.array([value & 0xFFFF], np.uint16).view(kind.dtype)
+            if immediate.type == kind.name:
+                return np.array([immediate.bits], f"u{kind.bits // 8}").view(kind.dtype)
+            return np.array([value], np.float64).astype(kind.dtype)
+        bits = immediate.bits if isinstance(value, float) else value
+        fits = immediate.type is None or (kind.name[0] == "b" and TYPE_BITS[immediate.type] == kind.bits)
+        if bits is None or not fits:
+            raise self.invalid(f"this float constant does not fit where {kind.name} is needed")
+        return np.array([bits & (1 << kind.bits) - 1], f"u{kind.bits // 8}").view(kind.dtype)
+
+    def _read_special(self, register: SpecialRegister, kind: Type) -> Read:
+        name = register.name
+        if name not in SPECIAL_REGISTERS:
+            raise self.unsupported(f"special register %{name}")
+
+        def read(chunk: Chunk, lanes: Lanes) -> NDArray:
+            value = chunk.special(name)
+            return (value if len(value) == 1 else value[lanes]).astype(kind.dtype)
+
+        return read
+
+    def address_of(self, symbol: Symbol) -> Read:
+        """The address of a variable within its state space."""
+        program, name, offset = self.program, symbol.name, symbol.offset
+        for offsets in (program.parameter_offsets, program.shared_offsets, program.local_offsets):
+            if name in offsets:
+                address = np.array([offsets[name] + offset], np.int64).astype(np.uint64)
+                return lambda chunk, lanes: address
+        if program.variable(name) is None:
+            raise self.invalid(f"'{name}' is not declared")
+        return lambda chunk, lanes: np.array([chunk.launch.symbols[name] + offset], np.uint64)
+
+    def address(self, operand: Operand) -> Read:
+        """The address that a memory operand names, as uint64."""
+        if not isinstance(operand, Address):
+            raise self.invalid("expected an address in brackets")
+        if isinstance(operand.base, Symbol):
+            return self.address_of(Symbol(operand.base.name, operand.base.offset + operand.offset))
+        if operand.base is None:
+            absolute = np.array([operand.offset & (1 << 64) - 1], np.uint64)
+            return lambda chunk, lanes: absolute
+        bits = 32 if TYPE_BITS[operand.base.type] == 32 else 64
+        base = self.read(operand.base, TYPES[f"u{bits}"])
+        if operand.offset == 0:
+            return lambda chunk, lanes: base(chunk, lanes).astype(np.uint64, copy=False)
+        # The sum has the width of the register and wraps around: compilers count down from negative numbers.
+        offset = np.array([operand.offset & (1 << bits) - 1], f"u{bits // 8}")
+        return lambda chunk, lanes: (base(chunk, lanes) + offset).astype(np.uint64, copy=False)
+
+    # Destinations
+
+    def write(self, operand: Operand, kind: Type, widths_may_differ: bool = False) -> Write:
+        """A function that sets the operand to a value of type `kind`, extended by sign if that is signed."""
+        if isinstance(operand, Sink):
+            return lambda chunk, lanes, value: None
+        if not isinstance(operand, Register) or operand.negated:
+            raise self.invalid("the destination must be a register")
+        self.operation.destinations.append(operand)
+        slot, _ = self._slot(operand, kind, widths_may_differ)
+
+        def write(chunk: Chunk, lanes: Lanes, value: NDArray) -> None:
+            chunk.values[slot][lanes] = value
+
+        return write
+
+    def elements(self, operand: Operand, count: int) -> tuple[Operand, ...]:
+        """The elements of a vector operand of that size; a plain operand is its own only element."""
+        if count == 1 and not isinstance(operand, Vector):
+            return (operand,)
+        if isinstance(operand, Vector) and len(operand.elements) == count:
+            return operand.elements
+        raise self.invalid(f"expected {count} elements in braces")
