@@ -1,0 +1,83 @@
+"""The stream of events of a running kernel, as the checks read it: one row for each access and each synchronisation.
+
+Both engines write the same rows. Rows of one thread are in its program order, and a barrier's rows stand between what
+came before and what comes after it; how the rows of different threads interleave is up to the engine, so a check must
+not depend on it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+
+EVENT = np.dtype(
+    [
+        ("kind", np.uint8),
+        ("space", np.uint8),
+        ("nbytes", np.uint8),
+        ("flags", np.uint8),
+        ("pc", np.int32),
+        ("lane", np.int32),
+        ("detail", np.int32),
+        ("address", np.uint64),
+        ("value", np.uint64),
+    ]
+)
+"""One event, 32 bytes.
+
+- `kind`, `space`, `flags`: EventKind, Space (of softgpu.trace), EventFlag
+- `pc`: index of the instruction in its kernel
+- `lane`: index of the thread in the chunk of blocks that runs; its block is `chunk.first_block + lane //
+  threads_per_block`
+- `address`, `nbytes`, `value`: of an access: where (a device address; for shared and local memory the offset in that
+  of the block or thread), how many bytes (1 to 8; a vector access has one row an element), and the bits loaded or
+  stored, for an atomic those it left
+- `detail`: see EventKind
+"""
+
+
+class EventKind(IntEnum):
+    """What happened."""
+
+    LOAD = 0
+    STORE = 1
+    ATOMIC = 2
+    """Also mbarrier operations: an arrival as a RELEASE and a successful wait as an ACQUIRE at the mbarrier."""
+    COPY_DONE = 3
+    """The asynchronous store of these bytes (see EventFlag.ASYNC) has become visible to `lane`, which waited for it."""
+    FENCE = 4
+    """`detail` is the scope: 0 block, 1 GPU, 2 system."""
+    ARRIVE = 5
+    """A thread arrives at barrier `detail`; `value` is the thread count it names, 0 for the whole block."""
+    OPEN = 6
+    """Barrier `detail` opens for those who arrived: `lane` is the block's first, `value` how many threads had exited."""
+    WARP = 7
+    """Lanes of a warp met at a warp-level instruction: `lane` is the warp's first, `value` the mask of those there."""
+    EXIT = 8
+    NOT_IN_MASK = 9
+    """A thread executed a warp-level instruction whose member mask `value` does not name it."""
+    MEMBER_EXITED = 10
+    """A warp-level instruction went on without the lanes `value` of its member mask, because they had exited."""
+    ABSENT_SOURCE = 11
+    """A shuffle read from lane `detail`, which took no part: the result is undefined."""
+
+
+class EventFlag(IntFlag):
+    """What a row says besides."""
+
+    STRONG = 1
+    """A volatile, relaxed, acquire or release access: it races with no other strong access."""
+    ACQUIRE = 2
+    RELEASE = 4
+    """Ordering of an access or fence; a fence of `acq_rel` or `sc` has both."""
+    ASYNC = 8
+    """A store that cp.async makes: not visible, not even to its own thread, before its COPY_DONE."""
+    INVALID = 16
+    """Out of bounds or misaligned: nothing was read or written."""
+    WAITS = 32
+    """ARRIVE: the thread waits; without it, it only arrives (`barrier.arrive`)."""
+    MEMORY = 64
+    """WARP: orders memory among the lanes, as `bar.warp.sync` does; a shuffle or vote does not."""
+    ALIGNED = 128
+    """ARRIVE, WARP: all threads of the warp must execute it together (`bar.sync`, `.aligned`)."""
