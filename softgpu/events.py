@@ -51,7 +51,7 @@ class EventKind(IntEnum):
     ARRIVE = 5
     """A thread arrives at barrier `detail`; `value` is the thread count it names, 0 for the whole block."""
     OPEN = 6
-    """Barrier `detail` opens for those who arrived: `lane` is the block's first, `value` how many threads had exited."""
+    """Barrier `detail` opens for those who arrived: `lane` is the block's first, `value` how many had exited before."""
     WARP = 7
     """Lanes of a warp met at a warp-level instruction: `lane` is the warp's first, `value` the mask of those there."""
     EXIT = 8
