@@ -78,6 +78,9 @@ class Observer:
     def chunk_begin(self, launch: Launch) -> None:
         """Before the first instruction of a chunk of blocks."""
 
+    def issue(self, launch: Launch, instruction: Instruction, lanes: Lanes) -> None:
+        """When an instruction is issued for `lanes`; lanes whose guard is false are among them."""
+
     def instruction(self, launch: Launch, instruction: Instruction, lanes: Lanes) -> None:
         """Before `lanes` execute an instruction; lanes whose guard is false are not among them."""
 

@@ -92,6 +92,7 @@ class _Scheduler:
         self.waiting_line = np.zeros(self.chunk.size, np.int32)
         self.waiting_barrier = np.zeros(self.chunk.size, np.int8)
         self.arrivals: dict[int, _Arrivals] = {}
+        self.issue_hooks = launch.hooks("issue")
         self.instruction_hooks = launch.hooks("instruction")
         self.barrier_hooks = launch.hooks("barrier")
 
@@ -172,6 +173,8 @@ class _Scheduler:
         if self.issued > self.budget:
             raise self._over_budget()
         for operation in block.operations:
+            for hook in self.issue_hooks:
+                hook(launch, operation.instruction, lanes)
             active = lanes
             if operation.guard is not None:
                 active = narrow(lanes, operation.guard(chunk, lanes))
@@ -186,6 +189,8 @@ class _Scheduler:
 
     def _steer(self, block: BasicBlock, operation: Operation, lanes: Lanes) -> int | None:
         """Carry out the control operation at the end of a basic block."""
+        for hook in self.issue_hooks:
+            hook(self.launch, operation.instruction, lanes)
         active = lanes
         if operation.guard is not None:
             active = narrow(lanes, operation.guard(self.chunk, lanes))
