@@ -81,3 +81,7 @@ class EventFlag(IntFlag):
     """WARP: orders memory among the lanes, as `bar.warp.sync` does; a shuffle or vote does not."""
     ALIGNED = 128
     """ARRIVE, WARP: all threads of the warp must execute it together (`bar.sync`, `.aligned`)."""
+
+
+PLAIN = EventFlag(0)
+"""An ordinary access, which says nothing besides."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.errors import Dim3, MemoryFault
+from softgpu.events import PLAIN, EventFlag
 from softgpu.memory import (
     LOCAL_WINDOW,
     PARAMETER_WINDOW,
@@ -61,7 +62,8 @@ def coordinates(index: int, extent: Dim3) -> Dim3:
 @dataclass(eq=False)
 class Launch:
     """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
-    the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block."""
+    the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block.
+    With `continues_after_faults` an access that is not allowed does nothing, a load gives 0, and the launch goes on."""
 
     program: Program
     grid: Dim3
@@ -71,6 +73,7 @@ class Launch:
     symbols: dict[str, int]
     shared_bytes: int
     observers: Sequence[Observer] = ()
+    continues_after_faults: bool = False
     chunk: Chunk = field(init=False)
 
     @property
@@ -172,7 +175,7 @@ class Chunk:
             self._special[name] = np.atleast_1d(SPECIAL_REGISTERS[name](self)).astype(np.uint32)
         return self._special[name]
 
-    # Memory
+    # Memory. Every access of every kind comes through `_parts`, and is reported by `_Part.report`.
 
     def load(
         self,
@@ -182,32 +185,60 @@ class Chunk:
         addresses: NDArray,
         word_bytes: int,
         elements: int,
+        flags: EventFlag = PLAIN,
     ) -> list[NDArray]:
         """Load consecutive elements a lane. Returns, for each element, an array of unsigned words."""
         if space == "param":
             # The same for all lanes, and most often at a constant address: then one word serves all.
-            part = _Part(self, instruction, "load", space, lane_indices(lanes), addresses, slice(None))
+            part = _Part(self, instruction, "load", space, lane_indices(lanes), addresses, slice(None), flags)
             (words,) = part.locate(word_bytes, word_bytes * elements)
             return [words.array[words.index + element] for element in range(elements)]
-        columns = [np.empty(lane_count(lanes), f"u{word_bytes}") for _ in range(elements)]
-        for part in self._parts(instruction, "load", space, lanes, addresses):
-            for words in part.locate(word_bytes, word_bytes * elements):
+        columns = [np.zeros(lane_count(lanes), f"u{word_bytes}") for _ in range(elements)]
+        for part in self._parts(instruction, "load", space, lanes, addresses, word_bytes, elements, flags):
+            for words in part.words:
                 for element, column in enumerate(columns):
                     column[part.positions_of(words)] = words.array[words.index + element]
-            part.report(columns, word_bytes)
+            part.report(columns)
         return columns
 
     def store(
+        self,
+        instruction: Instruction,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        columns: list[NDArray],
+        flags: EventFlag = PLAIN,
+    ) -> None:
+        """Store consecutive elements a lane, given as one array of unsigned words for each element.
+
+        With EventFlag.ASYNC the store is only announced: `finish_store` carries it out.
+        """
+        self._store("store", instruction, space, lanes, addresses, columns, flags)
+
+    def finish_store(
         self, instruction: Instruction, space: str, lanes: Lanes, addresses: NDArray, columns: list[NDArray]
     ) -> None:
-        """Store consecutive elements a lane, given as one array of unsigned words for each element."""
+        """Carry out a store that was announced."""
+        self._store("copy_done", instruction, space, lanes, addresses, columns, PLAIN)
+
+    def _store(
+        self,
+        kind: str,
+        instruction: Instruction,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        columns: list[NDArray],
+        flags: EventFlag,
+    ) -> None:
         columns = [np.broadcast_to(column, lane_count(lanes)) for column in columns]
         word_bytes = columns[0].dtype.itemsize
-        for part in self._parts(instruction, "store", space, lanes, addresses):
-            for words in part.locate(word_bytes, word_bytes * len(columns)):
+        for part in self._parts(instruction, kind, space, lanes, addresses, word_bytes, len(columns), flags):
+            for words in () if flags & EventFlag.ASYNC else part.words:
                 for element, column in enumerate(columns):
                     words.array[words.index + element] = column[part.positions_of(words)]
-            part.report(columns, word_bytes)
+            part.report(columns)
 
     def atomic(
         self,
@@ -218,6 +249,7 @@ class Chunk:
         dtype: np.dtype,
         update: Callable[..., NDArray],
         operands: Sequence[NDArray],
+        flags: EventFlag = PLAIN,
     ) -> NDArray:
         """Replace each word by update(word, *operands), lane after lane. Returns the words before.
 
@@ -225,10 +257,9 @@ class Chunk:
         """
         count = lane_count(lanes)
         operands = [np.broadcast_to(operand, count) for operand in operands]
-        before = np.empty(count, dtype)
-        after = np.empty(count, dtype)
-        for part in self._parts(instruction, "atomic", space, lanes, addresses):
-            for words in part.locate(dtype.itemsize, dtype.itemsize):
+        before, after = np.zeros(count, dtype), np.zeros(count, dtype)
+        for part in self._parts(instruction, "atomic", space, lanes, addresses, dtype.itemsize, 1, flags):
+            for words in part.words:
                 array = words.array.view(dtype)
                 positions = lane_indices(slice(0, count))[part.positions_of(words)]
                 for turn in _turns(words.index):
@@ -236,14 +267,50 @@ class Chunk:
                     before[who] = array[index]
                     after[who] = update(before[who], *(operand[who] for operand in operands))
                     array[index] = after[who]
-            part.report([after.view(f"u{dtype.itemsize}")], dtype.itemsize)
+            part.report([after.view(f"u{dtype.itemsize}")])
         return before
 
-    def _parts(self, instruction: Instruction, kind: str, space: str, lanes: Lanes, addresses: NDArray) -> list[_Part]:
+    def _parts(
+        self,
+        instruction: Instruction,
+        kind: str,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        word_bytes: int,
+        elements: int,
+        flags: EventFlag,
+    ) -> Iterator[_Part]:
+        """An access in parts that lie in one state space each, located and ready to be carried out.
+
+        Lanes whose access is not allowed are left out: those come last of all. They are reported as INVALID, and
+        the first of them raises MemoryFault, unless the launch goes on after faults.
+        """
+        faults = []
+        for part in self._by_space(instruction, kind, space, lanes, addresses, flags):
+            invalid = part.locate_valid(word_bytes, elements)
+            faults += invalid
+            if len(part.lanes):
+                yield part
+        if faults and kind != "copy_done":  # That a copy is not allowed has been said when it was issued.
+            for part, _ in faults:
+                part.report([np.zeros(lane_count(lanes), f"u{word_bytes}")] * elements)
+            if not self.launch.continues_after_faults:
+                raise faults[0][1]
+
+    def _by_space(
+        self,
+        instruction: Instruction,
+        kind: str,
+        space: str,
+        lanes: Lanes,
+        addresses: NDArray,
+        flags: EventFlag,
+    ) -> list[_Part]:
         """Split an access by state space, which only generic addresses leave open."""
         addresses = np.broadcast_to(addresses.astype(np.uint64, copy=False), lane_count(lanes))
         if space != "generic":
-            return [_Part(self, instruction, kind, space, lane_indices(lanes), addresses, slice(None))]
+            return [_Part(self, instruction, kind, space, lane_indices(lanes), addresses, slice(None), flags)]
         window = addresses >> WINDOW_SHIFT
         parts = []
         for number in np.unique(window):
@@ -251,7 +318,9 @@ class Chunk:
             chosen = window == number
             positions = slice(None) if chosen.all() else np.flatnonzero(chosen)
             offsets = addresses[positions] - np.uint64(base)
-            parts.append(_Part(self, instruction, kind, name, lane_indices(lanes)[positions], offsets, positions))
+            parts.append(
+                _Part(self, instruction, kind, name, lane_indices(lanes)[positions], offsets, positions, flags)
+            )
         return parts
 
 
@@ -273,30 +342,60 @@ class _Part:
     lanes: NDArray[np.intp]
     addresses: NDArray
     positions: slice | NDArray
+    flags: EventFlag
     nbytes: int = 0
+    words: list[Words] = field(default_factory=list)
 
     def locate(self, word_bytes: int, nbytes: int) -> list[Words]:
+        """Where the words of all lanes lie. Raises MemoryFault for the first lane that may not access them."""
         self.nbytes = nbytes
-        chunk = self.chunk
         try:
-            if self.space == "shared":
-                owners = chunk.local_block[self.lanes]
-                return [chunk.shared.locate(self.addresses, owners, word_bytes, nbytes)]
-            if self.space == "param":
-                return [chunk.parameters.locate(self.addresses, 0, word_bytes, nbytes)]
-            if self.space == "local":
-                return [chunk.local.locate(self.addresses, self.lanes, word_bytes, nbytes)]
-            return chunk.launch.memory.locate(self.addresses, word_bytes, nbytes)
+            return self._locate(word_bytes)
         except InvalidAccess as invalid:
             raise self._fault(invalid) from None
 
+    def locate_valid(self, word_bytes: int, elements: int) -> list[tuple[_Part, MemoryFault]]:
+        """Locate the words of the lanes that may access them, and keep only those. Returns the others, with a fault
+        that describes the first."""
+        self.nbytes = word_bytes * elements
+        others = []
+        while len(self.lanes):
+            try:
+                self.words = self._locate(word_bytes)
+                break
+            except InvalidAccess as invalid:
+                fault = self._fault(invalid)
+                refused = np.zeros(len(self.lanes), bool)
+                refused[invalid.positions] = True
+                others.append((self._some(refused, self.flags | EventFlag.INVALID), fault))
+                rest = self._some(~refused, self.flags)
+                self.lanes, self.addresses, self.positions = rest.lanes, rest.addresses, rest.positions
+        return others
+
+    def _some(self, chosen: NDArray[np.bool_], flags: EventFlag) -> _Part:
+        positions = np.flatnonzero(chosen) if isinstance(self.positions, slice) else self.positions[chosen]
+        return replace(
+            self, lanes=self.lanes[chosen], addresses=self.addresses[chosen], positions=positions, flags=flags
+        )
+
+    def _locate(self, word_bytes: int) -> list[Words]:
+        chunk, nbytes = self.chunk, self.nbytes
+        if self.space == "shared":
+            owners = chunk.local_block[self.lanes]
+            return [chunk.shared.locate(self.addresses, owners, word_bytes, nbytes)]
+        if self.space == "param":
+            return [chunk.parameters.locate(self.addresses, 0, word_bytes, nbytes)]
+        if self.space == "local":
+            return [chunk.local.locate(self.addresses, self.lanes, word_bytes, nbytes)]
+        return chunk.launch.memory.locate(self.addresses, word_bytes, nbytes)
+
     def _fault(self, invalid: InvalidAccess) -> MemoryFault:
-        lane = int(self.lanes[invalid.position])
+        lane = int(self.lanes[invalid.positions[0]])
         return MemoryFault(
             access=self.kind,
             size=self.nbytes,
             space=self.space,
-            address=int(self.addresses[invalid.position]),
+            address=int(self.addresses[invalid.positions[0]]),
             thread=self.chunk.thread_of(lane),
             block=self.chunk.block_of(lane),
             line=self.instruction.line,
@@ -308,13 +407,22 @@ class _Part:
             return words.positions
         return self.positions[words.positions]
 
-    def report(self, columns: list[NDArray], word_bytes: int) -> None:
+    def report(self, columns: list[NDArray]) -> None:
+        """Tell the observers. `columns` are the elements of the whole access."""
         hooks = self.chunk._access_hooks
         if not hooks or self.space == "param":
             return
         bits = np.stack([column[self.positions].astype(np.uint64) for column in columns], axis=1)
         access = Access(
-            self.instruction, self.space, self.kind, self.chunk, self.lanes, self.addresses, self.nbytes, bits
+            instruction=self.instruction,
+            space=self.space,
+            kind=self.kind,
+            chunk=self.chunk,
+            lanes=self.lanes,
+            address=self.addresses,
+            nbytes=self.nbytes,
+            bits=bits,
+            flags=self.flags,
         )
         for hook in hooks:
             hook(self.chunk.launch, access)

@@ -31,11 +31,11 @@ POISON = 0xFF
 
 
 class InvalidAccess(Exception):
-    """The access of one lane, at `position` of the addresses given, is not allowed."""
+    """Accesses at these `positions` of the addresses given are not allowed; `reason` is that of the first."""
 
-    def __init__(self, position: int, reason: str):
+    def __init__(self, positions: NDArray[np.intp], reason: str):
         super().__init__(reason)
-        self.position = position
+        self.positions = positions
         self.reason = reason
 
 
@@ -56,7 +56,7 @@ def check_alignment(addresses: NDArray, nbytes: int) -> None:
     misaligned = addresses & np.uint64(nbytes - 1)
     if misaligned.any():
         raise InvalidAccess(
-            int(np.flatnonzero(misaligned)[0]),
+            np.flatnonzero(misaligned),
             f"the address is misaligned: it must be a multiple of {nbytes}",
         )
 
@@ -177,8 +177,8 @@ class Memory:
             end = ends[owner]
             inside &= (addresses < end) & (end - addresses >= np.uint64(nbytes))
         if not inside.all():
-            position = int(np.flatnonzero(~inside)[0])
-            raise InvalidAccess(position, self._explain(int(addresses[position]), nbytes))
+            outside = np.flatnonzero(~inside)
+            raise InvalidAccess(outside, self._explain(int(addresses[outside[0]]), nbytes))
         located = []
         for number in np.unique(owner):
             positions = np.flatnonzero(owner == number)
@@ -227,10 +227,10 @@ class ScratchMemory:
         check_alignment(addresses, nbytes)
         if int(addresses.max()) + nbytes > self.size:
             outside = (addresses >= self.size) | (np.uint64(self.size) - addresses < np.uint64(nbytes))
-            position = int(np.flatnonzero(outside)[0])
-            beyond = int(addresses[position]) + nbytes - self.size
+            positions = np.flatnonzero(outside)
+            beyond = int(addresses[positions[0]]) + nbytes - self.size
             raise InvalidAccess(
-                position,
+                positions,
                 f"it reaches {_bytes(beyond)} past the end of the {self.size} bytes of {self.description}",
             )
         index = (addresses.astype(np.int64) + owners * self.stride) >> (word_bytes.bit_length() - 1)

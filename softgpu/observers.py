@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from softgpu.events import PLAIN, EventFlag
+
 if TYPE_CHECKING:
     from softgpu.machine import Chunk, Lanes, Launch
     from softgpu.ptx import Instruction
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 class Access:
     """One memory instruction, executed by the active lanes of a chunk, in one state space.
 
-    `kind` is "load", "store" or "atomic"; `space` is "global", "shared", "local" or "const", also where the
-    instruction used generic addresses. Row i of every array belongs to one lane:
+    `kind` is "load", "store", "atomic" or "copy_done"; `space` is "global", "shared", "local" or "const", also
+    where the instruction used generic addresses. Row i of every array belongs to one lane:
 
     - `lanes`: index of the lane in its chunk (intp)
     - `block`: linear block index in the grid, x fastest (int64)
@@ -30,7 +32,9 @@ class Access:
     - `address`: uint64; for shared and local memory the byte offset in that of the block or thread
     - `bits`: uint64, shape (lanes, elements): what was loaded or stored, for an atomic the new value
 
-    `nbytes` is the size of the whole access, and `nbytes // bits.shape[1]` that of an element.
+    `nbytes` is the size of the whole access, and `nbytes // bits.shape[1]` that of an element. `flags` say what kind of
+    access it was beyond that: an asynchronous copy reports a load and a store that is ASYNC when it is issued, and
+    "copy_done" when the bytes have arrived; what is INVALID did not happen, and its bits are 0.
     """
 
     instruction: Instruction
@@ -41,6 +45,7 @@ class Access:
     address: NDArray[np.uint64]
     nbytes: int
     bits: NDArray[np.uint64]
+    flags: EventFlag = PLAIN
 
     @property
     def block(self) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.errors import Dim3
+from softgpu.events import EventFlag
 from softgpu.machine import Chunk, Lanes, Launch, lane_count
 from softgpu.observers import Access, BarrierEvent, Observer
 from softgpu.ptx import Immediate, Instruction, Operand, Register, Vector
@@ -173,6 +174,8 @@ class Trace(Observer):
             origins.set(register, lanes, result)
 
     def access(self, launch: Launch, access: Access) -> None:
+        if access.kind == "copy_done" or access.flags & EventFlag.INVALID:
+            return
         elements = _value_operands(access)
         size = access.nbytes // len(elements)
         for number, element in enumerate(elements):
@@ -242,9 +245,9 @@ def _shared_variables(launch: Launch) -> tuple[Region, ...]:
 
 
 def _value_operands(access: Access) -> tuple[Operand | None, ...]:
-    """The operands that are loaded or stored, one an element; an atomic stores what no operand holds."""
-    if access.kind == "atomic":
-        return (None,)
+    """The operands that are loaded or stored, one an element; only `ld` and `st` have such operands."""
+    if access.instruction.opcode not in ("ld", "ldu", "st"):
+        return (None,) * access.bits.shape[1]
     operand = access.instruction.operands[0 if access.kind == "load" else 1]
     return operand.elements if isinstance(operand, Vector) else (operand,)
 
