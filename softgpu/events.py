@@ -7,9 +7,11 @@ not depend on it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import IntEnum, IntFlag
 
 import numpy as np
+from numpy.typing import NDArray
 
 EVENT = np.dtype(
     [
@@ -85,3 +87,48 @@ class EventFlag(IntFlag):
 
 PLAIN = EventFlag(0)
 """An ordinary access, which says nothing besides."""
+
+
+SPACES = {"global": 0, "shared": 1, "local": 2, "const": 3}
+"""Numbers of the state spaces: those of softgpu.trace.Space."""
+
+KINDS = {
+    "load": EventKind.LOAD,
+    "store": EventKind.STORE,
+    "atomic": EventKind.ATOMIC,
+    "copy_done": EventKind.COPY_DONE,
+}
+
+BATCH = 1 << 14
+"""Rows that are handed over at once: half a megabyte, so that all checks find them in the processor's cache."""
+
+
+class EventLog:
+    """Collects the rows of a chunk and hands them to `listeners`, in batches and in order."""
+
+    def __init__(self, listeners: Sequence[Callable[[NDArray], None]]):
+        self._listeners = listeners
+        self._rows = np.zeros(BATCH, EVENT)
+        self._count = 0
+
+    def add(self, kind: EventKind, pc: int, lanes: NDArray, **columns: NDArray | int) -> None:
+        """One row for each of the lanes; columns that are not given are 0."""
+        done = 0
+        while done < len(lanes):
+            taken = min(len(lanes) - done, BATCH - self._count)
+            rows = self._rows[self._count : self._count + taken]
+            rows[:] = 0
+            rows["kind"], rows["pc"] = kind, pc
+            rows["lane"] = lanes[done : done + taken]
+            for name, values in columns.items():
+                rows[name] = values[done : done + taken] if isinstance(values, np.ndarray) else values
+            self._count += taken
+            done += taken
+            if self._count == BATCH:
+                self.flush()
+
+    def flush(self) -> None:
+        rows, self._count = self._rows[: self._count], 0
+        if len(rows):
+            for listener in self._listeners:
+                listener(rows)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.errors import Dim3, MemoryFault
-from softgpu.events import PLAIN, EventFlag
+from softgpu.events import KINDS, PLAIN, SPACES, EventFlag, EventKind, EventLog
 from softgpu.memory import (
     LOCAL_WINDOW,
     PARAMETER_WINDOW,
@@ -63,7 +63,7 @@ def coordinates(index: int, extent: Dim3) -> Dim3:
 class Launch:
     """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
     the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block.
-    With `continues_after_faults` an access that is not allowed does nothing, a load gives 0, and the launch goes on."""
+    `fault` is the first access that was not allowed, where the launch went on after it."""
 
     program: Program
     grid: Dim3
@@ -73,7 +73,7 @@ class Launch:
     symbols: dict[str, int]
     shared_bytes: int
     observers: Sequence[Observer] = ()
-    continues_after_faults: bool = False
+    fault: MemoryFault | None = None
     chunk: Chunk = field(init=False)
 
     @property
@@ -89,6 +89,11 @@ class Launch:
     def block_count(self) -> int:
         x, y, z = self.grid
         return x * y * z
+
+    @property
+    def continues_after_faults(self) -> bool:
+        """Whether an access that is not allowed does nothing, a load giving 0, and is raised at the launch's end."""
+        return any(observer.continues_after_faults for observer in self.observers)
 
     def hooks(self, name: str) -> tuple[Callable[..., None], ...]:
         """The bound hooks of that name which observers really override."""
@@ -120,6 +125,8 @@ class Chunk:
         self.parameters = ScratchMemory(1, len(launch.parameters), "the kernel's parameters")
         self.parameters.data[: len(launch.parameters)] = launch.parameters
         self._access_hooks = launch.hooks("access")
+        listeners = [partial(listener, launch) for listener in launch.hooks("events")]
+        self.events = EventLog(listeners) if listeners else None
         self._special: dict[str, NDArray] = {}
 
     # Who the lanes are
@@ -174,6 +181,11 @@ class Chunk:
         if name not in self._special:
             self._special[name] = np.atleast_1d(SPECIAL_REGISTERS[name](self)).astype(np.uint32)
         return self._special[name]
+
+    def tell(self, kind: EventKind, instruction: Instruction, lanes: Lanes, **columns: NDArray | int) -> None:
+        """Report what `lanes` did to those who follow events; the columns are those of softgpu.events.EVENT."""
+        if self.events:
+            self.events.add(kind, instruction.index, lane_indices(lanes), **columns)
 
     # Memory. Every access of every kind comes through `_parts`, and is reported by `_Part.report`.
 
@@ -297,6 +309,7 @@ class Chunk:
                 part.report([np.zeros(lane_count(lanes), f"u{word_bytes}")] * elements)
             if not self.launch.continues_after_faults:
                 raise faults[0][1]
+            self.launch.fault = self.launch.fault or faults[0][1]
 
     def _by_space(
         self,
@@ -409,10 +422,23 @@ class _Part:
 
     def report(self, columns: list[NDArray]) -> None:
         """Tell the observers. `columns` are the elements of the whole access."""
-        hooks = self.chunk._access_hooks
-        if not hooks or self.space == "param":
+        hooks, events = self.chunk._access_hooks, self.chunk.events
+        if self.space == "param" or not (hooks or events):
             return
         bits = np.stack([column[self.positions].astype(np.uint64) for column in columns], axis=1)
+        if events:
+            size = self.nbytes // len(columns)
+            for element in range(len(columns)):
+                events.add(
+                    KINDS[self.kind],
+                    self.instruction.index,
+                    self.lanes,
+                    space=SPACES[self.space],
+                    nbytes=size,
+                    flags=self.flags,
+                    address=self.addresses + np.uint64(element * size),
+                    value=bits[:, element],
+                )
         access = Access(
             instruction=self.instruction,
             space=self.space,

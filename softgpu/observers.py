@@ -75,7 +75,11 @@ class Observer:
 
     Large launches run in chunks of blocks, one after the other: between `chunk_begin` and `chunk_end`,
     `launch.chunk` is the chunk that runs, and all hooks speak of it.
+
+    An observer with `continues_after_faults` lets a launch go on after an access that is not allowed.
     """
+
+    continues_after_faults = False
 
     def launch_begin(self, launch: Launch) -> None:
         """Before the first instruction."""
@@ -94,6 +98,9 @@ class Observer:
 
     def barrier(self, launch: Launch, event: BarrierEvent) -> None:
         """When a barrier opens, once a block."""
+
+    def events(self, launch: Launch, events: NDArray) -> None:
+        """Rows of `softgpu.events.EVENT`, in batches and in order; the array is only valid during the call."""
 
     def chunk_end(self, launch: Launch) -> None:
         """After the last thread of a chunk has exited."""

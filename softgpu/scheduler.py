@@ -44,8 +44,14 @@ def run(launch: Launch, budget: int = DEFAULT_BUDGET) -> None:
             for first in range(0, launch.block_count, blocks):
                 launch.chunk = Chunk(launch, first, min(blocks, launch.block_count - first))
                 _call(launch, "chunk_begin")
-                _Scheduler(launch, budget).run()
+                try:
+                    _Scheduler(launch, budget).run()
+                finally:
+                    if launch.chunk.events:
+                        launch.chunk.events.flush()
                 _call(launch, "chunk_end")
+        if launch.fault is not None:
+            raise launch.fault
     finally:
         _call(launch, "launch_end")
 
