@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.errors import Dim3, MemoryFault
+from softgpu.errors import Dim3, KernelError, MemoryFault
 from softgpu.events import KINDS, PLAIN, SPACES, EventFlag, EventKind, EventLog
 from softgpu.memory import (
     LOCAL_WINDOW,
@@ -63,7 +64,8 @@ def coordinates(index: int, extent: Dim3) -> Dim3:
 class Launch:
     """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
     the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block.
-    `fault` is the first access that was not allowed, where the launch went on after it."""
+    `fault` is the first access that was not allowed, where the launch went on after it; `failure` is what ended the
+    launch, if it did not reach its end."""
 
     program: Program
     grid: Dim3
@@ -74,6 +76,7 @@ class Launch:
     shared_bytes: int
     observers: Sequence[Observer] = ()
     fault: MemoryFault | None = None
+    failure: KernelError | None = None
     chunk: Chunk = field(init=False)
 
     @property
@@ -185,7 +188,9 @@ class Chunk:
     def tell(self, kind: EventKind, instruction: Instruction, lanes: Lanes, **columns: NDArray | int) -> None:
         """Report what `lanes` did to those who follow events; the columns are those of softgpu.events.EVENT."""
         if self.events:
-            self.events.add(kind, instruction.index, lane_indices(lanes), **columns)
+            lanes = lane_indices(lanes)
+            columns = {name: np.broadcast_to(values, len(lanes)) for name, values in columns.items()}
+            self.events.add(kind, instruction.index, lanes, **columns)
 
     # Memory. Every access of every kind comes through `_parts`, and is reported by `_Part.report`.
 
@@ -259,27 +264,31 @@ class Chunk:
         lanes: Lanes,
         addresses: NDArray,
         dtype: np.dtype,
-        update: Callable[..., NDArray],
-        operands: Sequence[NDArray],
-        flags: EventFlag = PLAIN,
-    ) -> NDArray:
-        """Replace each word by update(word, *operands), lane after lane. Returns the words before.
+        update: Callable[[str], Callable[..., NDArray]],
+        operands: Sequence[Sequence[NDArray]],
+        flags: EventFlag = EventFlag.STRONG,
+    ) -> list[NDArray]:
+        """Replace each word by update(its space)(word, *operands of its element), lane after lane. Returns, for each
+        element, the words before.
 
         Lanes that hit the same word take turns: in each round every word is updated by at most one lane.
         """
-        count = lane_count(lanes)
-        operands = [np.broadcast_to(operand, count) for operand in operands]
-        before, after = np.zeros(count, dtype), np.zeros(count, dtype)
-        for part in self._parts(instruction, "atomic", space, lanes, addresses, dtype.itemsize, 1, flags):
+        count, size = lane_count(lanes), len(operands)
+        columns = [[np.broadcast_to(operand, count) for operand in element] for element in operands]
+        before = [np.zeros(count, dtype) for _ in range(size)]
+        after = [np.zeros(count, dtype) for _ in range(size)]
+        for part in self._parts(instruction, "atomic", space, lanes, addresses, dtype.itemsize, size, flags):
+            compute = update(part.space)
             for words in part.words:
                 array = words.array.view(dtype)
                 positions = lane_indices(slice(0, count))[part.positions_of(words)]
-                for turn in _turns(words.index):
-                    index, who = words.index[turn], positions[turn]
-                    before[who] = array[index]
-                    after[who] = update(before[who], *(operand[who] for operand in operands))
-                    array[index] = after[who]
-            part.report([after.view(f"u{dtype.itemsize}")])
+                for element, turn in itertools.product(range(size), _turns(words.index)):
+                    index, who = words.index[turn] + element, positions[turn]
+                    old = array[index]
+                    new = compute(old, *(operand[who] for operand in columns[element]))
+                    array[index] = new
+                    before[element][who], after[element][who] = old, new
+            part.report([column.view(f"u{dtype.itemsize}") for column in after])
         return before
 
     def _parts(

@@ -1,130 +1,258 @@
-"""Loads, stores and atomics (PTX ISA 9.7.9 and 9.7.13)."""
+"""Loads, stores, atomics and cache control (PTX ISA 9.7.9 and 9.7.13)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softgpu import arithmetic as ar
+from softgpu.events import PLAIN, EventFlag
 from softgpu.instructions.decoder import Decoder
-from softgpu.instructions.table import Compute, Modifiers, instruction
+from softgpu.instructions.table import TYPES, Compute, Modifiers, Type, instruction
 from softgpu.machine import Chunk, Lanes
 from softgpu.program import Execute
-from softgpu.ptx import Operand, Sink
+from softgpu.ptx import Operand
 
-MEMORY_TYPES = "b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
-# One thread after the other sees memory in order here, so ordering and caching hints change nothing.
-ORDER = "order=weak|relaxed|acquire|release|volatile? scope=cta|cluster|gpu|sys?"
+SCOPE = "scope=cta|cluster|gpu|sys"
+# One thread after the other sees memory in order here, so hints to the caches change nothing.
 _EVICTION = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate"
 _LEVEL_2 = "L2::evict_normal|L2::evict_first|L2::evict_last"
-LOAD_HINTS = f"cache=ca|cg|cs|lu|cv? evict={_EVICTION}? evict2={_LEVEL_2}? prefetch=L2::64B|L2::128B|L2::256B?"
-STORE_HINTS = f"cache=wb|cg|cs|wt? evict={_EVICTION}? evict2={_LEVEL_2}?"
-_VECTOR_SIZES = {None: 1, "v2": 2, "v4": 4}
+_HINTS = f"evict={_EVICTION}? evict2={_LEVEL_2}? L2::cache_hint?"
+_LOAD_HINTS = f"{_HINTS} prefetch=L2::64B|L2::128B|L2::256B?"
+_DATA = "vector=v2|v4? type=b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
+_ANY_SPACE = "space=param|param::entry|global|shared|shared::cta|shared::cluster|local|const?"
+_WRITABLE = "space=global|shared|shared::cta|shared::cluster|local?"
+_COMMON = "space=global|shared|shared::cta|shared::cluster?"
+"""The memories that threads have in common: only there is an access ordered with those of others."""
+
+_ORDERS = {
+    "volatile": EventFlag.STRONG,
+    "relaxed": EventFlag.STRONG,
+    "acquire": EventFlag.STRONG | EventFlag.ACQUIRE,
+    "release": EventFlag.STRONG | EventFlag.RELEASE,
+    "acq_rel": EventFlag.STRONG | EventFlag.ACQUIRE | EventFlag.RELEASE,
+}
+_VECTOR_SIZES = {None: 1, "v2": 2, "v4": 4, "v8": 8}
+_LARGEST_ACCESS = 16
 
 
-def _space(m: Modifiers) -> str:
+def space_of(m: Modifiers) -> str:
+    """The state space. A block is a cluster of its own, so that `shared::cluster` is its shared memory."""
     return (m["space"] or "generic").partition("::")[0]
 
 
-@instruction(
-    f"ld {ORDER} space=param|param::entry|global|shared|shared::cta|local|const? nc? {LOAD_HINTS} "
-    f"vector=v2|v4? type={MEMORY_TYPES}"
-)
+def _operands(decoder: Decoder, m: Modifiers, count: int) -> tuple[Operand, ...]:
+    """The operands but for the cache policy that comes with a cache hint."""
+    if not m["L2::cache_hint"]:
+        return decoder.operands(count)
+    *operands, policy = decoder.operands(count + 1)
+    decoder.read(policy, TYPES["b64"])
+    return tuple(operands)
+
+
+def _vector(decoder: Decoder, m: Modifiers) -> int:
+    """How many elements are accessed together."""
+    count = _VECTOR_SIZES[m["vector"]]
+    if count * m.type.bits > 8 * _LARGEST_ACCESS:
+        raise decoder.unsupported("vectors of more than 16 bytes")
+    return count
+
+
+# Loads and stores
+
+
+@instruction(f"ld weak? {_ANY_SPACE} cache=ca|cg|cs|lu|cv? {_LOAD_HINTS} {_DATA}")
+@instruction(f"ld space=global cache=ca|cg|cs? nc {_LOAD_HINTS} {_DATA}")
+@instruction(f"ld order=volatile {_COMMON} {_LOAD_HINTS} {_DATA}")
+@instruction(f"ld order=relaxed|acquire {SCOPE} {_COMMON} {_LOAD_HINTS} {_DATA}")
+@instruction(f"ld mmio order=relaxed sys space=global? {_DATA}")
+@instruction(f"ldu space=global? {_DATA}")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
-    destination, source = decoder.operands(2)
-    parts = decoder.elements(destination, _VECTOR_SIZES[m["vector"]])
+    destination, source = _operands(decoder, m, 2)
+    parts = decoder.elements(destination, _vector(decoder, m))
     writes = [decoder.write(part, m.type, widths_may_differ=True) for part in parts]
-    address, space, kind = decoder.address(source), _space(m), m.type.dtype
-    instruction = decoder.instruction
+    address, space, kind = decoder.address(source), space_of(m), m.type.dtype
+    flags, instruction = _ORDERS.get(str(m["order"]), PLAIN), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
-        columns = chunk.load(instruction, space, lanes, address(chunk, lanes), kind.itemsize, len(writes))
+        columns = chunk.load(instruction, space, lanes, address(chunk, lanes), kind.itemsize, len(writes), flags)
         for write, column in zip(writes, columns, strict=True):
             write(chunk, lanes, column.view(kind))
 
     return execute
 
 
-@instruction(f"st {ORDER} space=global|shared|shared::cta|local? {STORE_HINTS} vector=v2|v4? type={MEMORY_TYPES}")
+@instruction(f"st weak? {_WRITABLE} cache=wb|cg|cs|wt? {_HINTS} {_DATA}")
+@instruction(f"st order=volatile {_COMMON} {_HINTS} {_DATA}")
+@instruction(f"st order=relaxed|release {SCOPE} {_COMMON} {_HINTS} {_DATA}")
+@instruction(f"st mmio order=relaxed sys space=global? {_DATA}")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
-    destination, source = decoder.operands(2)
-    parts = decoder.elements(source, _VECTOR_SIZES[m["vector"]])
+    destination, source = _operands(decoder, m, 2)
+    parts = decoder.elements(source, _vector(decoder, m))
     reads = [decoder.read(part, m.type, widths_may_differ=True) for part in parts]
-    address, space, word = decoder.address(destination), _space(m), f"u{m.type.bits // 8}"
-    instruction = decoder.instruction
+    address, space, word = decoder.address(destination), space_of(m), f"u{m.type.bits // 8}"
+    flags, instruction = _ORDERS.get(str(m["order"]), PLAIN), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         columns = [read(chunk, lanes).view(word) for read in reads]
-        chunk.store(instruction, space, lanes, address(chunk, lanes), columns)
+        chunk.store(instruction, space, lanes, address(chunk, lanes), columns, flags)
 
     return execute
 
 
-def _wrapping_increment(old: NDArray, limit: NDArray) -> NDArray:
+# Atomics
+
+
+def _increment(old: NDArray, limit: NDArray) -> NDArray:
     return np.where(old >= limit, np.uint32(0), old + np.uint32(1))
 
 
-def _wrapping_decrement(old: NDArray, limit: NDArray) -> NDArray:
+def _decrement(old: NDArray, limit: NDArray) -> NDArray:
     return np.where((old == 0) | (old > limit), limit, old - np.uint32(1))
 
 
+def _canonical(x: NDArray) -> NDArray:
+    return np.where(np.isnan(x), ar.canonical_nan(x.dtype), x)
+
+
+def _add_float(old: NDArray, value: NDArray) -> NDArray:
+    return _canonical(old + value)
+
+
 def _add_flushing(old: NDArray, value: NDArray) -> NDArray:
-    """atom.add.f32 on global memory flushes subnormals (PTX ISA 9.7.13.x, atom)."""
-    return ar.flush(ar.flush(old) + ar.flush(value))
+    return ar.flush(_canonical(ar.flush(old) + ar.flush(value)))
 
 
-ATOMIC_UPDATES: dict[str, Compute] = {
+def _on_bfloats(compute: Compute) -> Compute:
+    """The operation on the bits of bf16 numbers. Rounding to f32 in between does no harm: it has more than twice the
+    precision."""
+    return lambda old, value: ar.float_to_bfloat(compute(ar.bfloat_to_float(old), ar.bfloat_to_float(value)), "rn")
+
+
+def _on_pairs(compute: Compute, half: str) -> Compute:
+    """The operation on both halves of a word."""
+    return lambda old, value: compute(old.view(half), value.view(half)).view(old.dtype)
+
+
+_INTEGER_UPDATES: dict[str, Compute] = {
     "add": np.add,
     "min": np.minimum,
     "max": np.maximum,
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
-    "inc": _wrapping_increment,
-    "dec": _wrapping_decrement,
+    "inc": _increment,
+    "dec": _decrement,
     "exch": lambda old, value: value,
     "cas": lambda old, expected, value: np.where(old == expected, value, old),
 }
-
-_ATOMIC_PLACE = "order=relaxed|acquire|release|acq_rel? scope=cta|cluster|gpu|sys? space=global|shared|shared::cta?"
-_ATOMIC_OPERATIONS = (
-    "operation=add type=u32|s32|u64|f32|f64",
-    "operation=min|max type=u32|s32|u64|s64",
-    "operation=and|or|xor type=b32|b64",
-    "operation=inc|dec type=u32",
-)
+_FLOAT_UPDATES: dict[str, Compute] = {
+    "add": _add_float,
+    "min": lambda old, value: ar.float_min(old, value, False),
+    "max": lambda old, value: ar.float_max(old, value, False),
+}
 
 
-def _atomic(decoder: Decoder, m: Modifiers, destination: Operand, operands: Sequence[Operand]) -> Execute:
-    place, *values = operands
-    operation, kind, space = str(m["operation"]), m.type, _space(m)
-    update = ATOMIC_UPDATES[operation]
-    if operation == "add" and kind.name == "f32" and space != "shared":
-        update = _add_flushing
-    address, reads = decoder.address(place), [decoder.read(value, kind) for value in values]
-    write, instruction = decoder.write(destination, kind), decoder.instruction
+def _update(operation: str, kind: Type) -> Callable[[str], Compute]:
+    """The operation on words of a type, for each state space.
+
+    `add.f32` flushes subnormals in global memory, but not in shared memory (PTX ISA, `atom`).
+    """
+    if operation in ("exch", "cas") or (kind.name[0] in "bus" and "bf16" not in kind.name):
+        return lambda space: _INTEGER_UPDATES[operation]
+    compute = _FLOAT_UPDATES[operation]
+    if kind.name == "f64":
+        return lambda space: np.add
+    if kind.name == "f32":
+        return lambda space: compute if space == "shared" else _add_flushing
+    if kind.name.startswith("bf16"):
+        compute = _on_bfloats(compute)
+    if kind.name.endswith("x2"):
+        compute = _on_pairs(compute, "u2" if kind.name == "bf16x2" else "f2")
+    return lambda space: compute
+
+
+def _atomic(decoder: Decoder, m: Modifiers) -> Execute:
+    operation, kind, space = str(m["operation"]), m.type, space_of(m)
+    values = 2 if operation == "cas" else 1
+    if decoder.instruction.opcode == "red":
+        place, *operands = _operands(decoder, m, 1 + values)
+        writes = []
+    else:
+        destination, place, *operands = _operands(decoder, m, 2 + values)
+        writes = [decoder.write(part, kind) for part in decoder.elements(destination, _vector(decoder, m))]
+    reads = [
+        [decoder.read(element, kind) for element in decoder.elements(operand, _vector(decoder, m))]
+        for operand in operands
+    ]
+    address, update = decoder.address(place), _update(operation, kind)
+    flags, instruction = _ORDERS[m["order"] or "relaxed"], decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
-        sources = [read(chunk, lanes) for read in reads]
-        before = chunk.atomic(instruction, space, lanes, address(chunk, lanes), kind.dtype, update, sources)
-        write(chunk, lanes, before)
+        sources = [[read(chunk, lanes) for read in column] for column in zip(*reads, strict=True)]
+        before = chunk.atomic(instruction, space, lanes, address(chunk, lanes), kind.dtype, update, sources, flags)
+        for write, column in zip(writes, before, strict=False):
+            write(chunk, lanes, column)
 
     return execute
 
 
-def _atom(decoder: Decoder, m: Modifiers) -> Execute:
-    destination, *operands = decoder.operands(4 if m["operation"] == "cas" else 3)
-    return _atomic(decoder, m, destination, operands)
+_ATOM = f"atom order=relaxed|acquire|release|acq_rel? {SCOPE}?"
+_RED = f"red order=relaxed|release? {SCOPE}?"
+for _words in (_ATOM, _RED):
+    for _operation in (
+        "operation=add L2::cache_hint? type=u32|s32|u64|f32|f64",
+        "operation=min|max L2::cache_hint? type=u32|s32|u64|s64",
+        "operation=and|or|xor L2::cache_hint? type=b32|b64",
+        "operation=inc|dec L2::cache_hint? type=u32",
+        "operation=add noftz L2::cache_hint? type=f16|f16x2|bf16|bf16x2",
+    ):
+        instruction(f"{_words} {_COMMON} {_operation}")(_atomic)
+    for _operation in (
+        "operation=add L2::cache_hint? vector=v2|v4 type=f32",
+        "operation=add|min|max noftz L2::cache_hint? vector=v2|v4|v8 type=f16|bf16",
+        "operation=add|min|max noftz L2::cache_hint? vector=v2|v4 type=f16x2|bf16x2",
+    ):
+        instruction(f"{_words} space=global? {_operation}")(_atomic)
+instruction(f"{_ATOM} {_COMMON} operation=exch L2::cache_hint? type=b32|b64|u32|s32|u64|f32")(_atomic)
+instruction(f"{_ATOM} {_COMMON} operation=cas L2::cache_hint? type=b16|b32|b64|u32|s32|u64")(_atomic)
 
 
-def _red(decoder: Decoder, m: Modifiers) -> Execute:
-    return _atomic(decoder, m, Sink(), decoder.operands(2))
+# Caches
 
 
-for _operands in _ATOMIC_OPERATIONS:
-    instruction(f"atom {_ATOMIC_PLACE} {_operands}")(_atom)
-    instruction(f"red {_ATOMIC_PLACE} {_operands}")(_red)
-instruction(f"atom {_ATOMIC_PLACE} operation=exch type=b32|b64|u32|s32|u64|f32")(_atom)
-instruction(f"atom {_ATOMIC_PLACE} operation=cas type=b16|b32|b64|u32|s32|u64")(_atom)
+@instruction("prefetch space=global|local? level=L1|L2")
+@instruction("prefetch global level=L2::evict_last|L2::evict_normal")
+@instruction("prefetchu L1")
+def _(decoder: Decoder, m: Modifiers) -> Execute:
+    (place,) = decoder.operands(1)
+    decoder.address(place)
+    return lambda chunk, lanes: None
+
+
+@instruction("applypriority global? L2::evict_normal")
+@instruction("discard global? L2")
+def _(decoder: Decoder, m: Modifiers) -> Execute:
+    place, size = decoder.operands(2)
+    decoder.address(place)
+    decoder.read(size, TYPES["u32"])
+    return lambda chunk, lanes: None
+
+
+_PRIORITIES = (
+    "primary=L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged "
+    "secondary=L2::evict_first|L2::evict_unchanged? b64"
+)
+
+
+@instruction(f"createpolicy fractional {_PRIORITIES}")
+@instruction(f"createpolicy range global? {_PRIORITIES}")
+@instruction("createpolicy cvt L2 b64")
+def _(decoder: Decoder, m: Modifiers) -> Execute:
+    """A cache policy is opaque; here it is always 0."""
+    counts = (4,) if m["range"] else (2,) if m["cvt"] else (1, 2)
+    write = decoder.write(decoder.operands(*counts)[0], TYPES["b64"])
+    policy = np.zeros(1, np.uint64)
+    return lambda chunk, lanes: write(chunk, lanes, policy)
