@@ -16,6 +16,7 @@ from softgpu.errors import (
     UnsupportedPTX,
 )
 from softgpu.memory import Memory
+from softgpu.metrics import AccessMetrics, InstructionMetrics, LaunchMetrics, Metrics
 from softgpu.module import Module
 from softgpu.observers import Access, BarrierEvent, Observer
 from softgpu.trace import LaunchTrace, Trace
@@ -25,14 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "AccessMetrics",
     "BarrierDeadlock",
     "BarrierEvent",
     "InstructionBudgetExceeded",
+    "InstructionMetrics",
     "KernelError",
     "LaunchError",
+    "LaunchMetrics",
     "LaunchTrace",
     "Memory",
     "MemoryFault",
+    "Metrics",
     "Module",
     "Observer",
     "PTXSyntaxError",
