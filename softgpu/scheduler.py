@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.errors import BarrierDeadlock, InstructionBudgetExceeded, TrapError, UnsupportedPTX
+from softgpu.errors import BarrierDeadlock, InstructionBudgetExceeded, KernelError, TrapError, UnsupportedPTX
+from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, Launch, as_lanes, lane_count, lane_indices, narrow
 from softgpu.observers import BarrierEvent
 from softgpu.program import Barrier, BasicBlock, Branch, Exit, Operation
@@ -52,6 +53,9 @@ def run(launch: Launch, budget: int = DEFAULT_BUDGET) -> None:
                 _call(launch, "chunk_end")
         if launch.fault is not None:
             raise launch.fault
+    except KernelError as error:
+        launch.failure = error
+        raise
     finally:
         _call(launch, "launch_end")
 
@@ -79,6 +83,11 @@ class _Arrivals:
     instruction: Instruction
     arrived: NDArray[np.bool_]
     count: NDArray[np.int64]
+
+
+def is_aligned(instruction: Instruction) -> bool:
+    """Whether all threads of a warp must execute this barrier together (PTX ISA 9.7.13.1)."""
+    return instruction.opcode == "bar" or "aligned" in instruction.modifiers
 
 
 class _Scheduler:
@@ -188,6 +197,8 @@ class _Scheduler:
                     continue
             for hook in hooks:
                 hook(launch, operation.instruction, active)
+            if operation.membermask is not None and chunk.events:
+                self._tell_meeting(operation, active)
             operation.execute(chunk, active)  # type: ignore[misc]
         if block.control is None:
             return block.next
@@ -215,6 +226,7 @@ class _Scheduler:
             return self._arrive(operation, control, block.next, active, lanes)
         if isinstance(control, Exit):
             self.position[lanes] = block.next
+            self.chunk.tell(EventKind.EXIT, operation.instruction, active)
             self._exit(active)
             return None
         lane = int(lane_indices(active)[0])
@@ -223,6 +235,25 @@ class _Scheduler:
             block=self.chunk.block_of(lane),
             line=operation.instruction.line,
         )
+
+    def _tell_meeting(self, operation: Operation, lanes: Lanes) -> None:
+        """Report which lanes of each warp meet, and whether they are those that their member masks name."""
+        chunk, instruction, indices = self.chunk, operation.instruction, lane_indices(lanes)
+        assert operation.membermask is not None
+        mask = np.broadcast_to(operation.membermask(chunk, lanes), len(indices)).astype(np.uint32)
+        warp, own = chunk.warp[indices], np.uint32(1) << (chunk.thread_index[indices] % WARP_SIZE).astype(np.uint32)
+        here, exited = chunk.ballot(lanes), chunk.ballot(np.flatnonzero(self.position == EXITED))
+        # Lanes with different masks do not meet, though they may be here together.
+        meetings = np.unique(np.stack([warp, mask], axis=1), axis=0)
+        warps, masks = meetings[:, 0], meetings[:, 1].astype(np.uint32)
+        first = warps // chunk.warps_per_block * self.launch.threads_per_block
+        first = first + warps % chunk.warps_per_block * WARP_SIZE
+        flags = EventFlag.MEMORY if instruction.modifiers[:2] == ("warp", "sync") else 0
+        chunk.tell(EventKind.WARP, instruction, first, value=here[warps] & masks, flags=flags)
+        gone = exited[warps] & masks
+        chunk.tell(EventKind.MEMBER_EXITED, instruction, first[gone != 0], value=gone[gone != 0])
+        absent = (mask & own) == 0
+        chunk.tell(EventKind.NOT_IN_MASK, instruction, indices[absent], value=mask[absent])
 
     def _exit(self, lanes: Lanes) -> None:
         self.position[lanes] = EXITED
@@ -241,6 +272,8 @@ class _Scheduler:
             raise UnsupportedPTX(instruction.text, instruction.line, "barriers are numbered 0 to 15")
         if (counts % WARP_SIZE).any():
             raise UnsupportedPTX(instruction.text, instruction.line, "thread counts are multiples of 32")
+        flags = (EventFlag.WAITS if barrier.waits else 0) | (EventFlag.ALIGNED if is_aligned(instruction) else 0)
+        chunk.tell(EventKind.ARRIVE, instruction, active, detail=numbers, value=counts, flags=flags)
         all_at_once = lane_count(active) == chunk.size and barrier.waits and not self.arrivals
         if all_at_once and not counts.any() and (numbers == numbers[0]).all():
             everyone = np.ones(chunk.size, bool)
@@ -293,9 +326,12 @@ class _Scheduler:
             del self.arrivals[number]
 
     def _report(self, instruction: Instruction, number: int, arrived: NDArray[np.bool_], opened: NDArray) -> None:
+        threads = self.launch.threads_per_block
+        if self.chunk.events:
+            exited = (self.position == EXITED).reshape(-1, threads).sum(axis=1)[opened]
+            self.chunk.tell(EventKind.OPEN, instruction, opened * threads, detail=number, value=exited)
         if not self.barrier_hooks:
             return
-        threads = self.launch.threads_per_block
         for block in opened.tolist():
             mine = slice(block * threads, (block + 1) * threads)
             event = BarrierEvent(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Modifiers, instruction
 from softgpu.program import Barrier, Branch, Execute, Exit, Trap
@@ -48,7 +49,19 @@ def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: None
 
 
-instruction("membar level=cta|gl|sys")(_nothing)
-instruction("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")(_nothing)
+SCOPES = {"cta": 0, "cluster": 1, "gpu": 1, "gl": 1, "sys": 2}
+"""How far an ordering reaches, as EventKind.FENCE tells it; a cluster is one block here, but its name promises more."""
+_ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
+
+
+@instruction("membar scope=cta|gl|sys")
+@instruction("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
+def _(decoder: Decoder, m: Modifiers) -> Execute:
+    """Memory is always consistent here, so a fence changes nothing; but it is reported."""
+    fence, scope = decoder.instruction, SCOPES[str(m["scope"])]
+    flags = _ORDERS.get(str(m["order"]), EventFlag.ACQUIRE | EventFlag.RELEASE)
+    return lambda chunk, lanes: chunk.tell(EventKind.FENCE, fence, lanes, detail=scope, flags=flags)
+
+
 instruction("griddepcontrol action=launch_dependents|wait")(_nothing)
 instruction("nanosleep u32")(_nothing)

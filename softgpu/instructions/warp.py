@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from softgpu.events import EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Modifiers, Type, instruction
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, lane_count, lane_indices
@@ -38,7 +39,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     reads = [decoder.read(operand, word) for operand in (value, offset, limits)]
     write_value = decoder.write(pair.first, word)
     write_inside = decoder.write(pair.second, TYPES["pred"])
-    mode = m["mode"]
+    mode, instruction = m["mode"], decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         values, offsets, limit = (
@@ -63,6 +64,9 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         of_warp[slots] = values
         takes_part[slots] = True
         source_slots = slots - lane + source
+        absent = ~takes_part[source_slots]
+        if absent.any():
+            chunk.tell(EventKind.ABSENT_SOURCE, instruction, indices[absent], detail=source[absent])
         write_value(chunk, lanes, np.where(takes_part[source_slots], of_warp[source_slots], values))
         write_inside(chunk, lanes, inside)
 
