@@ -1,4 +1,4 @@
-"""Access metrics: cases whose numbers can be read off by hand, and a count of sets of sectors and words for any other."""
+"""Access metrics: cases whose numbers can be read off by hand, and any other counted as sets of sectors and words."""
 
 from collections import Counter, defaultdict
 
@@ -184,7 +184,7 @@ def test_a_column_of_a_tile_and_of_a_padded_tile():
 
 @pytest.mark.parametrize(("nbytes", "active", "ideal"), [(8, 16, 1), (8, 17, 2), (16, 8, 1), (16, 9, 2), (4, 1, 1)])
 def test_only_the_parts_of_a_warp_with_active_lanes_need_a_wavefront(nbytes, active, ideal):
-    offsets = np.where(LANE < active, LANE * nbytes, OFF)
+    offsets = np.where(active > LANE, LANE * nbytes, OFF)
     assert wavefronts(measure("shared", "load", nbytes, offsets)) == (ideal, ideal, 0)
 
 
