@@ -136,6 +136,7 @@ def computes(form: str, signature: str) -> Callable[[Callable[[Modifiers], Compu
             destination, *sources = decoder.operands(1 + len(source_part))
             return decoder.compute(function(m), destination, destination_part, sources, source_part, m)
 
+        decode.__module__ = function.__module__  # The list of what is supported names it.
         instruction(form)(decode)
         return function
 
