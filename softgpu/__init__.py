@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from softgpu.errors import (
+    AssertionFailed,
     BarrierDeadlock,
+    IllegalInstruction,
     InstructionBudgetExceeded,
     KernelError,
     LaunchError,
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Access",
     "AccessMetrics",
+    "AssertionFailed",
     "BarrierDeadlock",
     "BarrierEvent",
+    "IllegalInstruction",
     "InstructionBudgetExceeded",
     "InstructionMetrics",
     "KernelError",

@@ -107,6 +107,22 @@ class BarrierDeadlock(KernelError):
         self.lines = tuple(lines)
 
 
+class MbarrierError(KernelError):
+    """An mbarrier that is used as none may be. `address` is its offset in the shared memory of its block; `thread` and
+    `block` are (x, y, z); `line` is the PTX line."""
+
+    def __init__(self, *, address: int, thread: Dim3, block: Dim3, line: int, reason: str):
+        super().__init__(
+            f"Invalid use of the mbarrier at shared address {address:#x} by thread {thread} of block {block} "
+            f"(PTX line {line}): {reason}"
+        )
+        self.address = address
+        self.thread = thread
+        self.block = block
+        self.line = line
+        self.reason = reason
+
+
 class InstructionBudgetExceeded(KernelError):
     """A kernel that did not end: `budget` instructions were issued, the last of them on these PTX `lines`."""
 
@@ -132,3 +148,29 @@ class TrapError(KernelError):
         self.thread = thread
         self.block = block
         self.line = line
+
+
+class AssertionFailed(TrapError):
+    """An assertion of the kernel's own failed: `message`, in `source` (file and line) of its source."""
+
+    def __init__(self, *, message: str, source: str, thread: Dim3, block: Dim3, line: int):
+        KernelError.__init__(
+            self, f"{source}: assertion failed in thread {thread} of block {block} (PTX line {line}): {message}"
+        )
+        self.message = message
+        self.source = source
+        self.thread = thread
+        self.block = block
+        self.line = line
+
+
+class IllegalInstruction(KernelError):
+    """A thread executed an instruction with a value for which its result is undefined, as `reason` says."""
+
+    def __init__(self, *, instruction: str, thread: Dim3, block: Dim3, line: int, reason: str):
+        super().__init__(f"Thread {thread} of block {block} cannot execute `{instruction}` (PTX line {line}): {reason}")
+        self.instruction = instruction
+        self.thread = thread
+        self.block = block
+        self.line = line
+        self.reason = reason

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from softgpu import scheduler
 from softgpu.errors import Dim3, LaunchError
 from softgpu.machine import Launch
-from softgpu.memory import Memory
+from softgpu.memory import Allocation, Memory
 from softgpu.observers import Observer
 from softgpu.program import Program
-from softgpu.ptx import TYPE_BITS, Immediate, Parameter, Variable, parse
+from softgpu.ptx import Parameter, parse
+from softgpu.variables import place_variables
 
 MAX_THREADS = 1024
 MAX_BLOCK = (1024, 1024, 64)
@@ -38,6 +39,7 @@ class Module:
         self._memory = Memory()
         self._programs: dict[str, Program] = {}
         self._symbols: WeakKeyDictionary[Memory, dict[str, int]] = WeakKeyDictionary()
+        self._variables: WeakKeyDictionary[Memory, dict[str, Allocation]] = WeakKeyDictionary()
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -137,12 +139,17 @@ class Module:
     def symbols(self, memory: Memory) -> dict[str, int]:
         """The addresses of the module's .global and .const variables, placed in a memory on first use."""
         if memory not in self._symbols:
-            self._symbols[memory] = {
-                variable.name: memory.allocate(_initial_data(variable), f"variable {variable.name}").base
-                for variable in self.ptx.variables.values()
-                if variable.space in ("global", "const")
-            }
+            self._variables[memory] = place_variables(self.ptx.variables, memory)
+            self._symbols[memory] = {name: one.base for name, one in self._variables[memory].items()}
         return self._symbols[memory]
+
+    def global_array(self, name: str, dtype: DTypeLike) -> NDArray:
+        """A .global or .const variable, as `launch` uses it: a one-dimensional array on its memory, to read and write.
+
+        Variables keep their values from one launch to the next. Raises KeyError where the module has no such variable.
+        """
+        self.symbols(self._memory)
+        return self._variables[self._memory][name].data.view(dtype)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -214,18 +221,3 @@ def _described(parameter: Parameter) -> str:
     if parameter.is_array:
         return f"struct of {parameter.nbytes} bytes"
     return f"{parameter.type} of {parameter.nbytes} byte{'s' if parameter.nbytes != 1 else ''}"
-
-
-def _initial_data(variable: Variable) -> NDArray[np.uint8]:
-    """The initial bytes of a variable; what has no initialiser is zero (PTX ISA 5.4.4)."""
-    size = TYPE_BITS[variable.type] // 8
-    data = bytearray(variable.nbytes)
-    for position, value in enumerate(variable.initial):
-        assert isinstance(value, Immediate)
-        if variable.type[0] == "f":
-            encoded = np.array([value.value]).astype(f"f{size}").tobytes()
-        else:
-            bits = value.value if isinstance(value.value, int) else (value.bits or 0)
-            encoded = (bits & (1 << 8 * size) - 1).to_bytes(size, "little")
-        data[position * size : (position + 1) * size] = encoded
-    return np.frombuffer(data, np.uint8)

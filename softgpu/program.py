@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
-from softgpu.errors import UnsupportedPTX
+from softgpu.errors import PTXSyntaxError, UnsupportedPTX
+from softgpu.inlining import inline_calls
 from softgpu.machine import Chunk, Lanes
 from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Variable
 
@@ -23,11 +24,16 @@ Execute = Callable[[Chunk, Lanes], None]
 """Carries out an instruction for some lanes."""
 
 
+MAX_LOCAL_BYTES = 512 * 1024
+"""CUDA programming guide, "Compute Capabilities"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """To the instruction after `label`."""
+    """To the instruction after one of the `labels`: the first, or that which `index` selects (`brx.idx`)."""
 
-    label: str
+    labels: tuple[str, ...]
+    index: Read | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +80,14 @@ class Operation:
 class BasicBlock:
     """Operations that are executed one after the other; only the last may be a control operation.
 
-    `next` is the block below and `target` that of a branch, as positions in Program.blocks; -1 for none.
+    `next` is the block below and `targets` are those of a branch, one a label, as positions in Program.blocks; -1 for
+    none.
     """
 
     operations: tuple[Operation, ...]
     control: Operation | None
     next: int
-    target: int
+    targets: tuple[int, ...]
 
     @property
     def assembles_warp(self) -> bool:
@@ -95,7 +102,7 @@ class Program:
         from softgpu.instructions import Decoder
 
         self.module = module
-        self.kernel = kernel
+        self.kernel = kernel = inline_calls(module, kernel)
         self.registers: dict[str, str] = {}
         self.slots: list[tuple[str, str]] = []
         self._slot_numbers: dict[tuple[str, str], int] = {}
@@ -125,10 +132,17 @@ class Program:
         alignment = max((variable.alignment for variable in dynamic), default=1)
         self.shared_bytes = _align(end, max(alignment, 16)) if dynamic else end
         self.shared_offsets |= {variable.name: self.shared_bytes for variable in dynamic}
-        self.local_offsets, self.local_bytes = _lay_out(v for v in variables if v.space == "local")
+        # What is left of the variables that pass values to functions lies in local memory.
+        self.local_offsets, self.local_bytes = _lay_out(v for v in variables if v.space in ("local", "param"))
+        if self.local_bytes > MAX_LOCAL_BYTES:
+            raise PTXSyntaxError(
+                f"kernel {self.kernel.name} has {self.local_bytes} bytes of local memory, but a thread can have only "
+                f"{MAX_LOCAL_BYTES}",
+                self.kernel.line,
+            )
         self.parameter_offsets, self.parameter_bytes = _lay_out(self.kernel.parameters)
         for variable in self.kernel.variables.values():
-            if variable.space in ("global", "const", "param"):
+            if variable.space in ("global", "const"):
                 raise UnsupportedPTX(
                     f".{variable.space} {variable.name}",
                     variable.line,
@@ -160,8 +174,12 @@ def _return_at_end(kernel: Kernel) -> Operation:
 
 def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> list[BasicBlock]:
     """Cut the operations into basic blocks, in the order of `_loop_contiguous_order`."""
-    branches = {op.instruction.index: labels[op.control.label] for op in operations if isinstance(op.control, Branch)}
-    starts = {0, *branches.values()}
+    branches = {
+        operation.instruction.index: [labels[label] for label in operation.control.labels]
+        for operation in operations
+        if isinstance(operation.control, Branch)
+    }
+    starts = {0, *itertools.chain.from_iterable(branches.values())}
     for index, operation in enumerate(operations):
         if operation.control is not None:
             starts.add(index + 1)
@@ -178,7 +196,7 @@ def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> li
     successors: dict[int, list[int]] = {}
     for start, stop in ranges.items():
         successors[start] = [stop] if falls_through(stop) else []
-        successors[start] += [branches[stop - 1]] if stop - 1 in branches else []
+        successors[start] += branches.get(stop - 1, [])
     order = _loop_contiguous_order(0, successors)
     rank = {start: position for position, start in enumerate(order)}
 
@@ -191,7 +209,7 @@ def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> li
                 operations=tuple(operations[start : stop if last.control is None else stop - 1]),
                 control=last if last.control is not None else None,
                 next=rank.get(stop, -1),
-                target=rank.get(branches.get(stop - 1, -1), -1),
+                targets=tuple(rank[target] for target in branches.get(stop - 1, ())),
             )
         )
     return blocks

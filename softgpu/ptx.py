@@ -5,6 +5,7 @@ Follows the PTX ISA, sections 4 (syntax), 5 (state spaces, types, variables) and
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -86,11 +87,13 @@ Operand = Register | SpecialRegister | Immediate | Symbol | Address | Vector | P
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """What a .loc directive says: a line of the source that was compiled to PTX."""
+    """What a .loc directive says: a line of the source that was compiled to PTX. `inlined_at` is the call that the
+    compiler replaced by this code, where it says so."""
 
     file: str
     line: int
     column: int
+    inlined_at: SourceLocation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ class Instruction:
     """One instruction. `index` counts from 0 in its kernel; `line` is the 1-based PTX line.
 
     `modifiers` are the words after the opcode, types included, without their dots: `add.sat.s32` has the
-    opcode "add" and the modifiers ("sat", "s32").
+    opcode "add" and the modifiers ("sat", "s32"). The operands of a call are a Vector of what is returned, the
+    function, and a Vector of arguments.
     """
 
     index: int
@@ -118,7 +122,11 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable in memory: `count` elements of `type`, or 0 if its size is given by the launch."""
+    """A variable in memory: `count` elements of `type`, or 0 if its size is given by the launch.
+
+    `initial` has pairs of an element's position and its value, an Immediate or the address of a Symbol; elements
+    that it leaves out are zero. An `is_extern` variable is only declared here: another module defines it.
+    """
 
     name: str
     space: str
@@ -126,7 +134,8 @@ class Variable:
     count: int
     alignment: int
     line: int
-    initial: tuple[Operand, ...] = ()
+    initial: tuple[tuple[int, Immediate | Symbol], ...] = ()
+    is_extern: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -135,13 +144,18 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A kernel parameter. `count` is above 1, or `is_array` true, for a value passed as an array of bytes."""
+    """A parameter of a kernel, or one of a device function or what it returns.
+
+    `count` is above 1, or `is_array` true, for a value passed as an array of bytes. Functions may also pass values in
+    registers; then `register` is the one.
+    """
 
     name: str
     type: str
     count: int
     alignment: int
     is_array: bool
+    register: Register | None = None
 
     @property
     def nbytes(self) -> int:
@@ -149,8 +163,9 @@ class Parameter:
 
 
 @dataclass(slots=True)
-class Kernel:
-    """A .entry. `labels` gives for each label the index of the instruction after it."""
+class Code:
+    """What has a body. `labels` gives for each label the index of the instruction after it, and `branch_targets`
+    for each .branchtargets directive the labels it lists."""
 
     name: str
     line: int
@@ -158,20 +173,45 @@ class Kernel:
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
+    branch_targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Kernel(Code):
+    """A .entry."""
+
     max_threads: int | None = None
     required_block: tuple[int, int, int] | None = None
 
 
 @dataclass(slots=True)
+class Function(Code):
+    """A .func. It `is_declared` only if it has no body."""
+
+    returns: tuple[Parameter, ...] = ()
+    is_declared: bool = True
+
+
+@dataclass(slots=True)
 class PTXModule:
-    """A module: its kernels, and the variables at module scope. `functions` are the names of its .func."""
+    """A module: its kernels, its device functions, and the variables at module scope."""
 
     version: str = ""
     target: str = ""
     address_size: int = 64
     kernels: dict[str, Kernel] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
-    functions: set[str] = field(default_factory=set)
+
+    def function(self, name: str) -> Function | None:
+        return self.functions.get(self.aliases.get(name, name))
+
+    @property
+    def architecture(self) -> int:
+        """The number in the target's name: 90 for sm_90a."""
+        digits = re.search(r"\d+", self.target)
+        return int(digits.group()) if digits else 0
 
 
 def parse(text: str) -> PTXModule:
@@ -199,9 +239,11 @@ _SPECIAL_REGISTER = re.compile(
 
 _LINKAGE = {".visible", ".extern", ".weak", ".common"}
 _SPACES = {".global", ".const", ".shared", ".local", ".param"}
-_IGNORED = {".file", ".pragma", ".alias"}
+_IGNORED = {".file", ".pragma"}
 _SOURCE_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"\n]*)"', re.MULTILINE)
 _MAX_ELEMENTS = 1 << 32
+_MAX_PARAMETER_BYTES = 32764
+"""PTX ISA 5.1.6.1"""
 
 
 @dataclass(slots=True)
@@ -353,6 +395,12 @@ class _Parser:
             self.skip_directive()
         elif directive == ".section":
             self._section()
+        elif directive == ".alias":
+            self.advance()
+            alias = self.word("an alias")
+            self.expect(",")
+            self.result.aliases[alias] = self.word("a function name")
+            self.expect(";")
         elif directive in _LINKAGE | _SPACES | {".entry", ".func"}:
             self._definition(scope)
         elif not self.accept(";"):
@@ -374,25 +422,50 @@ class _Parser:
         if self.accept(".entry"):
             self._entry(scope)
         elif self.accept(".func"):
-            self._function()
-        elif self.token.text in _SPACES:
+            self._function(scope)
+        elif self.token.text in _SPACES - {".param"}:
             for variable in self._variables(scope, ".extern" in linkage):
                 self.result.variables[variable.name] = variable
         else:
-            raise self.error(f"expected .entry, .func or a state space, found '{self.token.text}'")
+            raise self.error(f"expected .entry, .func or the space of a variable, found '{self.token.text}'")
 
-    def _function(self) -> None:
-        """Device functions are skipped over; a kernel that calls one is refused when it is decoded."""
-        if self.accept("("):
-            self._skip_balanced("(", ")")
-        self.result.functions.add(self.word("a function name"))
-        if self.accept("("):
-            self._skip_balanced("(", ")")
-        while self.token.kind == "word":
-            self.advance()
+    def _function(self, module_scope: _Scope) -> None:
+        scope = _Scope(0, module_scope)
+        self._attribute()
+        returns = tuple(self._parameters(scope, of_function=True))
+        line = self.token.line
+        name = self.word("a function name")
+        function = Function(name, line, tuple(self._parameters(scope, of_function=True)), returns=returns)
+        while self.token.text.startswith("."):
+            self._function_directive()
+        known = self.result.functions.get(name)
+        if name in self.result.kernels:
+            raise PTXSyntaxError(f"function '{name}' has the name of a kernel", line)
         if not self.accept(";"):
+            if known is not None and not known.is_declared:
+                raise PTXSyntaxError(f"function '{name}' is defined twice", line)
             self.expect("{")
-            self._skip_balanced("{", "}")
+            function.is_declared = False
+            _Body(self, function, scope).parse()
+        if known is None or known.is_declared:
+            self.result.functions[name] = function
+
+    def _function_directive(self) -> None:
+        """None of them changes what a function does."""
+        directive = self.advance().text
+        if directive == ".abi_preserve":
+            self._integer()
+        elif directive == ".pragma":
+            self.advance()
+            self.expect(";")
+        elif directive not in (".noreturn", ".noinline", ".abi_preserve_control"):
+            raise UnsupportedPTX(directive, self.token.line, "unknown function directive")
+
+    def _attribute(self) -> None:
+        """.attribute(.managed) and .attribute(.unified(…)) say where memory lies, which is all one here."""
+        if self.accept(".attribute"):
+            self.expect("(")
+            self._skip_balanced("(", ")")
 
     def _skip_balanced(self, opening: str, closing: str) -> None:
         depth = 1
@@ -406,29 +479,38 @@ class _Parser:
     def _entry(self, module_scope: _Scope) -> None:
         line = self.token.line
         name = self.word("a kernel name")
-        if name in self.result.kernels:
+        if name in self.result.kernels or name in self.result.functions:
             raise PTXSyntaxError(f"kernel '{name}' is defined twice", line)
         scope = _Scope(0, module_scope)
         kernel = Kernel(name, line, tuple(self._parameters(scope)))
+        if sum(one.nbytes for one in kernel.parameters) > _MAX_PARAMETER_BYTES:
+            raise PTXSyntaxError(f"kernel '{name}' has more than {_MAX_PARAMETER_BYTES} bytes of parameters", line)
         while self.token.text.startswith("."):
             self._performance_directive(kernel)
         self.expect("{")
         _Body(self, kernel, scope).parse()
         self.result.kernels[name] = kernel
 
-    def _parameters(self, scope: _Scope) -> Iterator[Parameter]:
+    def _parameters(self, scope: _Scope, of_function: bool = False) -> Iterator[Parameter]:
         if not self.accept("("):
             return
         while not self.accept(")"):
             line = self.token.line
-            self.expect(".param")
-            alignment, kind = self._alignment_and_type(allow_pointer=True)
+            in_register = of_function and self.accept(".reg")
+            if not in_register:
+                self.expect(".param")
+            alignment, kind = self._alignment_and_type(allow_pointer=True, allow_predicate=in_register)
             name = self.word("a parameter name")
-            count, is_array = self._dimensions()
-            if name in scope.variables:
+            count, is_array = self._array()
+            register = None
+            if name != "_" and (name in scope.variables or name in scope.registers):
                 raise PTXSyntaxError(f"parameter '{name}' is declared twice", line)
-            scope.variables[name] = name
-            yield Parameter(name, kind, count, alignment or TYPE_BITS[kind] // 8, is_array)
+            if in_register:
+                scope.registers[name] = kind
+                register = Register(name, kind)
+            else:
+                scope.variables[name] = name
+            yield Parameter(name, kind, count, alignment or TYPE_BITS[kind] // 8, is_array, register)
             if self.token.text != ")":
                 self.expect(",")
 
@@ -454,7 +536,7 @@ class _Parser:
 
     # Declarations
 
-    def _alignment_and_type(self, allow_pointer: bool = False) -> tuple[int, str]:
+    def _alignment_and_type(self, allow_pointer: bool = False, allow_predicate: bool = False) -> tuple[int, str]:
         """Attributes before a name: `.align 4 .b8`, or `.u64 .ptr .global .align 1` for a parameter.
 
         Returns the alignment of the variable itself (0 where none is given) and its type.
@@ -463,15 +545,13 @@ class _Parser:
         while self.token.text.startswith("."):
             attribute = self.advance().text
             if attribute == ".align":
-                value = self._integer()
-                if value <= 0 or value & (value - 1) or value > 1 << 16:
-                    raise self.error(f"alignment {value} is not a power of two")
+                value = self._alignment()
                 alignment = alignment if is_pointer else value
             elif attribute == ".ptr" and allow_pointer:
                 is_pointer = True
             elif is_pointer and attribute in _SPACES:
                 continue
-            elif attribute[1:] in TYPE_BITS and attribute != ".pred" and not kind:
+            elif attribute[1:] in TYPE_BITS and (attribute != ".pred" or allow_predicate) and not kind:
                 kind = attribute[1:]
             else:
                 raise self.error(f"unexpected '{attribute}' in a declaration")
@@ -479,62 +559,116 @@ class _Parser:
             raise self.error(f"expected a type, found '{self.token.text}'")
         return alignment, kind
 
-    def _dimensions(self) -> tuple[int, bool]:
-        """`[2][3]` is 6 elements; `[]` is 0, a size given elsewhere."""
-        count, is_array = 1, False
+    def _alignment(self) -> int:
+        value = self._integer()
+        if value <= 0 or value & (value - 1) or value > 1 << 16:
+            raise self.error(f"alignment {value} is not a power of two")
+        return value
+
+    def _dimensions(self) -> tuple[int, ...]:
+        """`[2][3]` is (2, 3), and `[]` is (0,): a size given elsewhere."""
+        dimensions: list[int] = []
         while self.accept("["):
-            is_array = True
-            count *= 0 if self.token.text == "]" else self._integer()
+            dimensions.append(0 if self.token.text == "]" and not dimensions else self._integer())
             self.expect("]")
-            if not 0 <= count < _MAX_ELEMENTS:
-                raise self.error("this array is too large")
-        return count, is_array
+            smallest = 0 if len(dimensions) == 1 else 1
+            if dimensions[-1] < smallest or math.prod(max(one, 1) for one in dimensions) >= _MAX_ELEMENTS:
+                raise self.error("this is no size of an array")
+        return tuple(dimensions)
+
+    def _array(self) -> tuple[int, bool]:
+        """The number of elements, and whether they are an array."""
+        dimensions = self._dimensions()
+        return math.prod(dimensions), bool(dimensions)
 
     def _variables(self, scope: _Scope, is_extern: bool) -> Iterator[Variable]:
         line = self.token.line
         space = self.advance().text[1:]
-        if self.token.text in (".v2", ".v4"):
-            raise UnsupportedPTX(self.token.text, line, "vector variables")
-        alignment, kind = self._alignment_and_type()
+        self._attribute()
+        alignment, width, kind = self._variable_type()
+        size = TYPE_BITS[kind] // 8
         while True:
             name = self.word("a variable name")
-            count, is_array = self._dimensions()
-            initial = self._initialiser() if self.accept("=") else ()
-            if is_array and count == 0 and initial:
-                count = len(initial)
+            dimensions = self._dimensions()
+            initial = self._initialiser(name, (*dimensions, width) if width else dimensions) if self.accept("=") else ()
+            count = math.prod(dimensions) * (width or 1)
+            if dimensions and dimensions[0] == 0 and initial:
+                row = math.prod(dimensions[1:]) * (width or 1)
+                count = -(-(initial[-1][0] + 1) // row) * row
             if count == 0 and not is_extern:
                 raise self.error(f"array '{name}' needs a size")
-            if len(initial) > count:
-                raise self.error(f"'{name}' has {len(initial)} initialisers for {count} elements")
-            if name in scope.variables:
+            declared = self.result.variables.get(name)
+            is_completed = scope.parent is None and declared is not None and (declared.is_extern or is_extern)
+            if name in scope.variables and not is_completed:
                 raise self.error(f"'{name}' is declared twice")
-            if is_extern and space != "shared":
-                raise UnsupportedPTX(f".extern .{space} {name}", line, "variables of other modules")
-            scope.variables[name] = scope.unique(name)
-            size = TYPE_BITS[kind] // 8
-            yield Variable(scope.unique(name), space, kind, count, alignment or size, line, initial)
+            unique = scope.unique(name)
+            if scope.parent is not None and unique in self.result.variables:
+                unique += "@0"  # it hides a variable of the module, which functions called from here may use
+            scope.variables[name] = unique
+            variable = Variable(unique, space, kind, count, alignment or size * (width or 1), line, initial, is_extern)
+            if declared is None or scope.parent is not None or declared.is_extern:
+                yield variable
             if not self.accept(","):
                 break
         self.expect(";")
 
-    def _initialiser(self) -> tuple[Operand, ...]:
-        if not self.accept("{"):
-            return (self._initial_value(),)
-        values: list[Operand] = []
-        depth = 1
-        while depth:
-            if self.accept("{"):
-                depth += 1
-            elif self.accept("}"):
-                depth -= 1
-            elif not (values and self.accept(",")):
-                values.append(self._initial_value())
+    def _variable_type(self) -> tuple[int, int, str]:
+        """Alignment, length of a vector (0 for a scalar) and type: `.align 16 .v4 .f32`."""
+        width = 0
+        alignment = 0
+        while self.token.text in (".v2", ".v4", ".align"):
+            if self.token.text != ".align":
+                width = int(self.advance().text[2:])
+            elif self.tokens[min(self.position + 2, len(self.tokens) - 1)].text in (".v2", ".v4"):
+                self.advance()
+                alignment = self._alignment()
+            else:
+                break
+        own, kind = self._alignment_and_type()
+        return own or alignment, width, kind
+
+    def _initialiser(self, name: str, dimensions: tuple[int, ...]) -> tuple[tuple[int, Immediate | Symbol], ...]:
+        if not dimensions:
+            return ((0, self._initial_value()),)
+        values: list[tuple[int, Immediate | Symbol]] = []
+        self.expect("{")
+        self._initial_elements(name, dimensions, 0, values)
         return tuple(values)
 
-    def _initial_value(self) -> Operand:
-        if self.token.kind == "word":
-            raise UnsupportedPTX(self.token.text, self.token.line, "an address in an initialiser")
-        return self._immediate()
+    def _initial_elements(
+        self, name: str, dimensions: tuple[int, ...], start: int, values: list[tuple[int, Immediate | Symbol]]
+    ) -> None:
+        """The elements up to the closing brace, of which the first is at `start`. As in C, braces may be left out."""
+        row = math.prod(dimensions[1:])
+        position = start
+        while not self.accept("}"):
+            if position > start:
+                self.expect(",")
+            if dimensions[0] and position >= start + dimensions[0] * row:
+                raise self.error(f"'{name}' has more initialisers than elements")
+            if self.accept("{"):
+                if len(dimensions) == 1:
+                    raise self.error(f"'{name}' has too many braces in its initialiser")
+                position = start + -(-(position - start) // row) * row
+                self._initial_elements(name, dimensions[1:], position, values)
+                position += row
+            else:
+                values.append((position, self._initial_value()))
+                position += 1
+
+    def _initial_value(self) -> Immediate | Symbol:
+        """A number, or the address of a variable: `x`, `x+4`, `generic(x)+4`."""
+        if self.token.kind != "word":
+            value = self._immediate()
+            if self.token.text == "(":
+                raise UnsupportedPTX("mask()", self.token.line, "parts of an address in an initialiser")
+            return value
+        name = self.advance().text
+        if name == "generic" and self.accept("("):
+            name = self.word("a variable name")
+            self.expect(")")
+        offset = self._integer() if self.token.text in ("+", "-") else 0
+        return Symbol(name, offset)
 
     # Constants
 
@@ -583,23 +717,25 @@ def _constant(token: _Token) -> Immediate:
 
 
 class _Body:
-    """The statements between the braces of a kernel."""
+    """The statements between the braces of a kernel or function."""
 
-    def __init__(self, parser: _Parser, kernel: Kernel, scope: _Scope):
+    def __init__(self, parser: _Parser, code: Code, scope: _Scope):
         self.parser = parser
-        self.kernel = kernel
+        self.code = code
         self.scope = scope
         self.scope_count = 0
         self.location: SourceLocation | None = None
+        self.locations: dict[tuple[int, int, int], SourceLocation] = {}
         # Branches may go forward, so labels are resolved when the whole body is known.
         self.scope_of: list[_Scope] = []
+        self.targets: dict[str, tuple[_Scope, int, list[str]]] = {}
 
     def parse(self) -> None:
         parser = self.parser
         depth = 1
         while depth:
             if parser.token.kind == "end":
-                raise parser.error(f"kernel '{self.kernel.name}' has no closing '}}'")
+                raise parser.error(f"'{self.code.name}' has no closing '}}'")
             if parser.accept("{"):
                 depth += 1
                 self.scope_count += 1
@@ -622,7 +758,7 @@ class _Body:
             self._location()
         elif text in _SPACES:
             for variable in parser._variables(self.scope, False):
-                self.kernel.variables[variable.name] = variable
+                self.code.variables[variable.name] = variable
         elif text in _IGNORED:
             parser.skip_directive()
         elif text == ".section":
@@ -656,17 +792,26 @@ class _Body:
     def _location(self) -> None:
         parser = self.parser
         parser.advance()
-        number, line, column = parser._integer(), parser._integer(), parser._integer()
+        place = parser._integer(), parser._integer(), parser._integer()
+        inlined_at = None
         while parser.accept(","):
             if parser.accept("inlined_at"):
-                _ = parser._integer(), parser._integer(), parser._integer()
+                caller = parser._integer(), parser._integer(), parser._integer()
+                inlined_at = self.locations.get(caller) or self._source_location(caller, None)
             else:
                 parser.expect("function_name")
                 parser.word("a label")
                 if parser.accept("+"):
                     parser._integer()
-        # Line 0 marks code that belongs to no source line.
-        self.location = SourceLocation(parser.files.get(str(number), ""), line, column) if line else None
+        self.location = self._source_location(place, inlined_at)
+
+    def _source_location(self, place: tuple[int, int, int], inlined_at: SourceLocation | None) -> SourceLocation | None:
+        """None for line 0, which marks code that belongs to no source line."""
+        number, line, column = place
+        if line == 0:
+            return None
+        self.locations[place] = SourceLocation(self.parser.files.get(str(number), ""), line, column, inlined_at)
+        return self.locations[place]
 
     def _label(self) -> None:
         parser = self.parser
@@ -674,8 +819,21 @@ class _Body:
         parser.expect(":")
         if token.text in self.scope.labels:
             raise PTXSyntaxError(f"label '{token.text}' is defined twice", token.line)
-        self.scope.labels[token.text] = self.scope.unique(token.text)
-        self.kernel.labels[self.scope.unique(token.text)] = len(self.kernel.instructions)
+        label = self.scope.labels[token.text] = self.scope.unique(token.text)
+        if parser.token.text in (".callprototype", ".calltargets"):
+            parser.skip_directive()  # only indirect calls need them
+        elif parser.accept(".branchtargets"):
+            self.targets[label] = (self.scope, token.line, self._names())
+        else:
+            self.code.labels[label] = len(self.code.instructions)
+
+    def _names(self) -> list[str]:
+        parser = self.parser
+        names = [parser.word("a label")]
+        while parser.accept(","):
+            names.append(parser.word("a label"))
+        parser.expect(";")
+        return names
 
     def _instruction(self) -> None:
         parser = self.parser
@@ -684,10 +842,9 @@ class _Body:
         opcode, *modifiers = parser.word("an instruction").split(".")
         if not opcode or not all(modifiers):
             raise PTXSyntaxError(f"'{first.text}' is not an instruction", first.line)
-        operands = []
+        operands: list[Operand] = []
         if opcode == "call":
-            while parser.token.text != ";" and parser.token.kind != "end":
-                parser.advance()
+            operands = self._call()
         elif parser.token.text != ";":
             operands.append(self._operand())
             while parser.accept(","):
@@ -696,9 +853,9 @@ class _Body:
         parser.expect(";")
         text = " ".join(parser.text[first.start : end].split())
         self.scope_of.append(self.scope)
-        self.kernel.instructions.append(
+        self.code.instructions.append(
             Instruction(
-                index=len(self.kernel.instructions),
+                index=len(self.code.instructions),
                 opcode=opcode,
                 modifiers=tuple(modifiers),
                 operands=tuple(operands),
@@ -708,6 +865,31 @@ class _Body:
                 location=self.location,
             )
         )
+
+    def _call(self) -> list[Operand]:
+        """`call (ret), f, (a, b);`, where both lists may be missing; after them an indirect call names a prototype."""
+        parser = self.parser
+        returns = self._arguments()
+        if returns is not None:
+            parser.expect(",")
+        operands: list[Operand] = [returns or Vector(()), self._scalar_operand()]
+        arguments = None
+        if parser.accept(","):
+            arguments = self._arguments()
+            if arguments is None or parser.accept(","):
+                parser.word("a prototype")
+        return [*operands, arguments or Vector(())]
+
+    def _arguments(self) -> Vector | None:
+        parser = self.parser
+        if not parser.accept("("):
+            return None
+        elements: list[Operand] = []
+        while not parser.accept(")"):
+            if elements:
+                parser.expect(",")
+            elements.append(self._scalar_operand())
+        return Vector(tuple(elements))
 
     def _guard(self) -> Register:
         parser = self.parser
@@ -760,6 +942,7 @@ class _Body:
             base = named
         offset = 0 if base is not None and parser.token.text == "]" else parser._integer()
         parser.expect("]")
+        parser.accept(".unified")
         return Address(base, offset)
 
     def _named(self, name: str) -> Operand:
@@ -777,11 +960,17 @@ class _Body:
         return Symbol(self.scope.variable(name) or name)
 
     def _resolve_labels(self) -> None:
-        for index, (instruction, scope) in enumerate(zip(self.kernel.instructions, self.scope_of, strict=True)):
-            if instruction.opcode != "bra":
+        for label, (scope, line, names) in self.targets.items():
+            resolved = tuple(scope.label(name) for name in names)
+            for name, target in zip(names, resolved, strict=True):
+                if target not in self.code.labels:
+                    raise PTXSyntaxError(f"'{name}' in .branchtargets is no label of '{self.code.name}'", line)
+            self.code.branch_targets[label] = tuple(map(str, resolved))
+        for index, (instruction, scope) in enumerate(zip(self.code.instructions, self.scope_of, strict=True)):
+            if instruction.opcode not in ("bra", "brx") or not instruction.operands:
                 continue
-            target = instruction.operands[0] if len(instruction.operands) == 1 else None
-            label = scope.label(target.name) if isinstance(target, Symbol) else None
-            if label is None:
-                raise PTXSyntaxError(f"`{instruction.text}` names no label of this kernel", instruction.line)
-            self.kernel.instructions[index] = replace(instruction, operands=(Symbol(label),))
+            *others, target = instruction.operands
+            label = scope.label(target.name) if isinstance(target, Symbol) and not target.offset else None
+            if label not in (self.code.labels if instruction.opcode == "bra" else self.code.branch_targets):
+                raise PTXSyntaxError(f"`{instruction.text}` names no label of '{self.code.name}'", instruction.line)
+            self.code.instructions[index] = replace(instruction, operands=(*others, Symbol(str(label))))

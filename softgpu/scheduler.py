@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.errors import BarrierDeadlock, InstructionBudgetExceeded, KernelError, TrapError, UnsupportedPTX
+from softgpu.errors import (
+    BarrierDeadlock,
+    IllegalInstruction,
+    InstructionBudgetExceeded,
+    KernelError,
+    TrapError,
+    UnsupportedPTX,
+)
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, Launch, as_lanes, lane_count, lane_indices, narrow
 from softgpu.observers import BarrierEvent
@@ -47,6 +54,7 @@ def run(launch: Launch, budget: int = DEFAULT_BUDGET) -> None:
                 _call(launch, "chunk_begin")
                 try:
                     _Scheduler(launch, budget).run()
+                    launch.chunk.bulk_copies.finish_all()
                 finally:
                     if launch.chunk.events:
                         launch.chunk.events.flush()
@@ -217,10 +225,10 @@ class _Scheduler:
             hook(self.launch, operation.instruction, active)
         control = operation.control
         if isinstance(control, Branch):
-            if lane_count(active) == lane_count(lanes):
-                return block.target
+            if len(block.targets) == 1 and lane_count(active) == lane_count(lanes):
+                return block.targets[0]
             self.position[lanes] = block.next
-            self.position[active] = block.target
+            self.position[active] = self._targets(operation, control, block, active)
             return None
         if isinstance(control, Barrier):
             return self._arrive(operation, control, block.next, active, lanes)
@@ -254,6 +262,30 @@ class _Scheduler:
         chunk.tell(EventKind.MEMBER_EXITED, instruction, first[gone != 0], value=gone[gone != 0])
         absent = (mask & own) == 0
         chunk.tell(EventKind.NOT_IN_MASK, instruction, indices[absent], value=mask[absent])
+
+    def _targets(self, operation: Operation, branch: Branch, block: BasicBlock, lanes: Lanes) -> NDArray | int:
+        """Where each lane goes."""
+        if branch.index is None:
+            return block.targets[0]
+        index = np.broadcast_to(branch.index(self.chunk, lanes), lane_count(lanes))
+        outside = index >= len(block.targets)
+        if outside.any():
+            position = int(np.flatnonzero(outside)[0])
+            raise self._illegal(
+                operation.instruction,
+                int(lane_indices(lanes)[position]),
+                f"the index {index[position]} is beyond the {len(block.targets)} labels of its list",
+            )
+        return np.array(block.targets, np.int32)[index]
+
+    def _illegal(self, instruction: Instruction, lane: int, reason: str) -> IllegalInstruction:
+        return IllegalInstruction(
+            instruction=instruction.text,
+            thread=self.chunk.thread_of(lane),
+            block=self.chunk.block_of(lane),
+            line=instruction.line,
+            reason=reason,
+        )
 
     def _exit(self, lanes: Lanes) -> None:
         self.position[lanes] = EXITED

@@ -13,7 +13,15 @@ from softgpu.ptx import Immediate, Symbol
 def _(decoder: Decoder, m: Modifiers) -> None:
     (target,) = decoder.operands(1)
     assert isinstance(target, Symbol)
-    decoder.operation.control = Branch(target.name)
+    decoder.operation.control = Branch((target.name,))
+
+
+@instruction("brx idx uni?")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    index, targets = decoder.operands(2)
+    assert isinstance(targets, Symbol)
+    labels = decoder.program.kernel.branch_targets[targets.name]
+    decoder.operation.control = Branch(labels, decoder.read(index, TYPES["u32"]))
 
 
 @instruction("ret uni?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -44,11 +45,18 @@ class Decoder:
                 break
         else:
             raise self.unsupported()
+        if form.since > self._target():
+            raise self.unsupported(f"it needs the target sm_{form.since} or later")
         self.operation.modifiers = modifiers
         if instruction.guard is not None:
             self.operation.guard = self.read(instruction.guard, TYPES["pred"])
         self.operation.execute = form.decode(self, modifiers)
         return self.operation
+
+    def _target(self) -> int:
+        """The number of the module's target: 90 for sm_90a."""
+        digits = re.findall(r"\d+", self.program.module.target)
+        return int(digits[0]) if digits else 0
 
     def unsupported(self, reason: str = "") -> UnsupportedPTX:
         return UnsupportedPTX(self.instruction.text, self.instruction.line, reason)
@@ -190,8 +198,11 @@ class Decoder:
             if name in offsets:
                 address = np.array([offsets[name] + offset], np.int64).astype(np.uint64)
                 return lambda chunk, lanes: address
-        if program.variable(name) is None:
+        variable = program.variable(name)
+        if variable is None:
             raise self.invalid(f"'{name}' is not declared")
+        if variable.is_extern:
+            raise self.unsupported(f"{name} is a variable of another module")
         return lambda chunk, lanes: np.array([chunk.launch.symbols[name] + offset], np.uint64)
 
     def address(self, operand: Operand) -> Read:
