@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softgpu.copies import CopyGroups, PendingReports
 from softgpu.errors import Dim3, KernelError, MemoryFault
 from softgpu.events import KINDS, PLAIN, SPACES, EventFlag, EventKind, EventLog
 from softgpu.memory import (
@@ -111,6 +112,9 @@ class Chunk:
     """Some consecutive blocks that run together, one lane a thread, in order of block and thread.
 
     `values[slot]` is one register as one type, over all lanes; slots of one register share their memory.
+
+    `copies` are those of cp.async, `bulk_copies` those of cp.async.bulk in groups, and `tracked_copies` those of
+    cp.async.bulk that an mbarrier keeps track of; `reports` is what mbarriers are told when copies are done.
     """
 
     def __init__(self, launch: Launch, first_block: int, block_count: int):
@@ -127,6 +131,10 @@ class Chunk:
         self.local = ScratchMemory(self.size, program.local_bytes, "the thread's local memory")
         self.parameters = ScratchMemory(1, len(launch.parameters), "the kernel's parameters")
         self.parameters.data[: len(launch.parameters)] = launch.parameters
+        self.copies = CopyGroups(self)
+        self.bulk_copies = CopyGroups(self)
+        self.tracked_copies = CopyGroups(self)
+        self.reports = PendingReports()
         self._access_hooks = launch.hooks("access")
         listeners = [partial(listener, launch) for listener in launch.hooks("events")]
         self.events = EventLog(listeners) if listeners else None
@@ -203,15 +211,19 @@ class Chunk:
         word_bytes: int,
         elements: int,
         flags: EventFlag = PLAIN,
+        kind: str = "load",
     ) -> list[NDArray]:
-        """Load consecutive elements a lane. Returns, for each element, an array of unsigned words."""
+        """Load consecutive elements a lane. Returns, for each element, an array of unsigned words.
+
+        A load of the kind "atomic" is an atomic that leaves the words as they are.
+        """
         if space == "param":
             # The same for all lanes, and most often at a constant address: then one word serves all.
             part = _Part(self, instruction, "load", space, lane_indices(lanes), addresses, slice(None), flags)
             (words,) = part.locate(word_bytes, word_bytes * elements)
             return [words.array[words.index + element] for element in range(elements)]
         columns = [np.zeros(lane_count(lanes), f"u{word_bytes}") for _ in range(elements)]
-        for part in self._parts(instruction, "load", space, lanes, addresses, word_bytes, elements, flags):
+        for part in self._parts(instruction, kind, space, lanes, addresses, word_bytes, elements, flags):
             for words in part.words:
                 for element, column in enumerate(columns):
                     column[part.positions_of(words)] = words.array[words.index + element]

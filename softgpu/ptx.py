@@ -56,10 +56,11 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """[base + offset]; without a base, `offset` is the absolute address."""
+    """[base + offset]; without a base, `offset` is the absolute address. A place in a tensor has `coordinates` too."""
 
     base: Register | Symbol | None
     offset: int
+    coordinates: Operand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -940,6 +941,10 @@ class _Body:
             if not isinstance(named, Register | Symbol):
                 raise parser.error("an address needs a register or a variable")
             base = named
+        if base is not None and parser.accept(","):
+            coordinates = self._operand()
+            parser.expect("]")
+            return Address(base, 0, coordinates)
         offset = 0 if base is not None and parser.token.text == "]" else parser._integer()
         parser.expect("]")
         parser.accept(".unified")

@@ -4,19 +4,34 @@
 table itself, by kind of instruction; importing them fills it.
 """
 
-from softgpu.instructions import comparison, control, conversion, floating, integer, memory, movement, warp
+from softgpu.instructions import (
+    async_copy,
+    comparison,
+    control,
+    conversion,
+    floating,
+    integer,
+    mbarrier,
+    memory,
+    movement,
+    system,
+    warp,
+)
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import FORMS
 
 __all__ = [
     "FORMS",
     "Decoder",
+    "async_copy",
     "comparison",
     "control",
     "conversion",
     "floating",
     "integer",
+    "mbarrier",
     "memory",
     "movement",
+    "system",
     "warp",
 ]

@@ -207,7 +207,7 @@ class Decoder:
 
     def address(self, operand: Operand) -> Read:
         """The address that a memory operand names, as uint64."""
-        if not isinstance(operand, Address):
+        if not isinstance(operand, Address) or operand.coordinates is not None:
             raise self.invalid("expected an address in brackets")
         if isinstance(operand.base, Symbol):
             return self.address_of(Symbol(operand.base.name, operand.base.offset + operand.offset))
