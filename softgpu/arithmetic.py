@@ -298,6 +298,11 @@ def remainder(a: Array, b: Array) -> Array:
     return np.where(b == 0, a, a - b * divide(a, b))
 
 
+def unsigned(a: Array) -> Array:
+    """The same bits as unsigned integers."""
+    return a.view(f"u{a.dtype.itemsize}")
+
+
 def magnitude(a: Array) -> Array:
     """|a| as unsigned, right for the most negative number too."""
     return np.abs(a).view(f"u{a.dtype.itemsize}")
@@ -385,6 +390,37 @@ def insert_field(a: Array, b: Array, position: Array, length: Array) -> Array:
     position, length = position & np.uint32(0xFF), length & np.uint32(0xFF)
     mask = shift_left(~shift_left(np.full_like(b, ~b.dtype.type(0)), length), position)
     return (b & ~mask) | (shift_left(a, position) & mask)
+
+
+def extend_bits(a: Array, width: Array, clamp: bool) -> Array:
+    """szext: the low `width` bits, extended by zeros or by the sign. A width of 32 or more clamps or wraps."""
+    keep = np.minimum(width, np.uint32(32)) if clamp else width & np.uint32(31)
+    unused = np.uint32(32) - keep
+    return shift_right(shift_left(unsigned(a), unused).view(a.dtype), unused)
+
+
+def bit_mask(start: Array, width: Array, clamp: bool) -> Array:
+    """bmsk: `width` ones from bit `start`. Numbers of 32 or more clamp, or wrap around."""
+    if not clamp:
+        start, width = start & np.uint32(31), width & np.uint32(31)
+    ones = np.full(np.broadcast_shapes(start.shape, width.shape), 0xFFFFFFFF, np.uint32)
+    return shift_left(~shift_left(ones, width), start)
+
+
+def find_nth_set(mask: Array, base: Array, offset: Array) -> Array:
+    """fns: the position of the |offset|-th one of `mask`, counted from bit `base` upwards, or downwards if
+    offset is negative; 0 asks for the one at `base` itself. 0xffffffff where there is none."""
+    shape = np.broadcast_shapes(mask.shape, base.shape, offset.shape)
+    result = np.full(shape, 0xFFFFFFFF, np.uint32)
+    step = np.where(offset < 0, -1, 1)
+    remaining = np.maximum(np.abs(offset.astype(np.int64)), 1)
+    for distance in range(32):
+        position = base.astype(np.int64) + step * distance
+        here = (position >= 0) & (position < 32) & ((offset != 0) | (distance == 0))
+        here = here & (mask.astype(np.int64) >> np.clip(position, 0, 31) & 1).astype(bool)
+        remaining = remaining - here
+        result = np.where(here & (remaining == 0), position.astype(np.uint32), result)
+    return result
 
 
 def logic3(a: Array, b: Array, c: Array, table: int) -> Array:

@@ -10,7 +10,7 @@ An entry is a form and a function. The form is the instruction's syntax: an opco
 The signature gives the types of the operands, the destination before the equals sign: `T` is `type=`, `S`
 is `source=`, `R` is `result=`, `W` is the type of twice the width of T, anything else a type by name; `p|q`
 is one destination or two. The function takes the modifiers and returns the function that is executed, on one
-array for each operand. Whatever matches no form is refused.
+array for each operand. Whatever matches no form is refused, and so is a form that the target lacks.
 
 Semantics: PTX ISA chapter 9.7.
 """
@@ -57,6 +57,8 @@ def _type(name: str) -> Type:
 
 
 TYPES = {name: _type(name) for name, bits in TYPE_BITS.items() if bits <= 64}
+# Types of instructions alone: no register or variable is declared with them.
+TYPES |= {name: Type(name, 32, np.dtype(np.uint32)) for name in ("u16x2", "s16x2")}
 
 
 class Modifiers:
@@ -88,11 +90,14 @@ Decode = Callable[["Decoder", Modifiers], Execute | None]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One row of the table. `text` is the form as written; `decode` makes an instruction of it executable."""
+    """One row of the table. `text` is the form as written; `decode` makes an instruction of it executable;
+    `since` is the first target that has it, 90 for sm_90; `signature` is empty where `decode` alone knows it."""
 
     text: str
     slots: tuple[tuple[str, tuple[str, ...], bool], ...]
     decode: Decode
+    since: int = 0
+    signature: str = ""
 
     def match(self, modifiers: Sequence[str]) -> Modifiers | None:
         found = {}
@@ -110,8 +115,8 @@ FORMS: dict[str, list[Form]] = {}
 """Opcode -> its forms, tried in order."""
 
 
-def instruction(form: str) -> Callable[[Decode], Decode]:
-    """Enter an instruction that decodes its operands itself."""
+def instruction(form: str, since: int = 0, signature: str = "") -> Callable[[Decode], Decode]:
+    """Enter an instruction that decodes its operands itself, and that exists since target sm_`since`."""
     opcode, *words = form.split()
     slots = []
     for word in words:
@@ -121,13 +126,13 @@ def instruction(form: str) -> Callable[[Decode], Decode]:
         slots.append((name or alternatives[0], alternatives, optional))
 
     def enter(decode: Decode) -> Decode:
-        FORMS.setdefault(opcode, []).append(Form(form, tuple(slots), decode))
+        FORMS.setdefault(opcode, []).append(Form(form, tuple(slots), decode, since, signature))
         return decode
 
     return enter
 
 
-def computes(form: str, signature: str) -> Callable[[Callable[[Modifiers], Compute]], Callable]:
+def computes(form: str, signature: str, since: int = 0) -> Callable[[Callable[[Modifiers], Compute]], Callable]:
     """Enter an instruction that computes its destinations from its sources, each lane for itself."""
     destination_part, *source_part = signature.replace("=", " ").split()
 
@@ -137,7 +142,7 @@ def computes(form: str, signature: str) -> Callable[[Callable[[Modifiers], Compu
             return decoder.compute(function(m), destination, destination_part, sources, source_part, m)
 
         decode.__module__ = function.__module__  # The list of what is supported names it.
-        instruction(form)(decode)
+        instruction(form, since, signature)(decode)
         return function
 
     return enter
