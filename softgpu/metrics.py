@@ -320,8 +320,20 @@ class Metrics(Observer):
         metrics = self._instruction(launch, instruction)
         metrics.executed_lanes += lane_count(lanes)
         if metrics.is_branch:
-            taken = _lanes_of_warps(launch, lanes)
-            metrics.divergent += int(np.count_nonzero((taken > 0) & (taken < self._of_warp)))
+            metrics.divergent += self._divergent_warps(launch, instruction, lanes)
+
+    def _divergent_warps(self, launch: Launch, instruction: Instruction, lanes: Lanes) -> int:
+        """How many warps part at a branch that `lanes` of those it was issued for take."""
+        chunk, branch = launch.chunk, launch.program.operations[instruction.index].control
+        taken = _lanes_of_warps(launch, lanes)
+        parts = (taken > 0) & (taken < self._of_warp)
+        if isinstance(branch, Branch) and branch.index is not None:
+            first = np.array([branch.labels.index(label) for label in branch.labels])
+            index = np.minimum(branch.index(chunk, lanes), len(first) - 1)
+            label = first[np.broadcast_to(index, lane_count(lanes))]
+            cells = _cells(_runs(chunk.warp[lanes]), chunk.thread_index[lanes] % WARP_SIZE, label, WARP_SIZE)
+            parts[taken > 0] |= _distinct(cells) > 1
+        return int(np.count_nonzero(parts))
 
     def access(self, launch: Launch, access: Access) -> None:
         if access.kind == "copy_done" or access.flags & EventFlag.INVALID:
@@ -355,12 +367,13 @@ class Metrics(Observer):
         metrics = self._instructions.get(instruction.index)
         if metrics is None:
             operation = launch.program.operations[instruction.index]
+            branch = operation.control if isinstance(operation.control, Branch) else None
             metrics = InstructionMetrics(
                 instruction.index,
                 instruction.line,
                 instruction.text,
                 instruction.location,
-                is_branch=isinstance(operation.control, Branch) and operation.guard is not None,
+                is_branch=branch is not None and (operation.guard is not None or branch.index is not None),
             )
             self._instructions[instruction.index] = metrics
         return metrics

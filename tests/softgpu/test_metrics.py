@@ -338,6 +338,33 @@ def test_a_branch_is_divergent_only_where_lanes_of_one_warp_part(kernel, limit, 
     assert [one.divergent for one in metrics.launches[0].branches] == [divergent]
 
 
+@pytest.mark.parametrize(
+    ("index", "divergent"),
+    [
+        ("mov.u32 %r2, 2;", 0),
+        ("shr.u32 %r2, %r1, 5;", 0),
+        ("and.b32 %r2, %r1, 1;", 3),
+        ("setp.eq.u32 %p1, %r1, 70; selp.u32 %r2, 1, 0, %p1;", 1),
+        ("and.b32 %r2, %r1, 1; mul.lo.u32 %r2, %r2, 3;", 0),  # The first label and the last are the same.
+    ],
+)
+def test_indexed_branches_are_divergent_where_the_labels_differ(kernel, index, divergent):
+    module = kernel(
+        f"""
+    mov.u32 %r1, %tid.x; {index}
+$list: .branchtargets $a, $b, $c, $a;
+    brx.idx %r2, $list;
+$a: mov.u32 %r3, 1;
+$b: mov.u32 %r3, 2;
+$c: mov.u32 %r3, 3;
+"""
+    )
+    metrics = Metrics()
+    module.launch("k", 1, 80, [np.zeros(1)], observers=[metrics])
+    (branch,) = metrics.launches[0].branches
+    assert (branch.issued, branch.divergent) == (3, divergent)
+
+
 def test_a_loop_counts_each_turn(kernel):
     module = kernel(
         """
