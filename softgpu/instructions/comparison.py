@@ -40,13 +40,13 @@ COMBINATIONS: dict[str, Compute] = {"and": np.logical_and, "or": np.logical_or, 
 _COMBINE = "combine=and|or|xor"
 _FLOAT_COMPARISONS = "compare=eq|ne|lt|le|gt|ge|equ|neu|ltu|leu|gtu|geu|num|nan"
 _COMPARED = (
-    ("compare=eq|ne", "b16|b32|b64"),
-    ("compare=eq|ne|lt|le|gt|ge|lo|ls|hi|hs", "u16|u32|u64"),
-    ("compare=eq|ne|lt|le|gt|ge", "s16|s32|s64"),
-    (f"{_FLOAT_COMPARISONS} ftz?", "f32"),
-    (_FLOAT_COMPARISONS, "f64"),
+    ("compare=eq|ne", "", "b16|b32|b64"),
+    ("compare=eq|ne|lt|le|gt|ge|lo|ls|hi|hs", "", "u16|u32|u64"),
+    ("compare=eq|ne|lt|le|gt|ge", "", "s16|s32|s64"),
+    (_FLOAT_COMPARISONS, "ftz?", "f32"),
+    (_FLOAT_COMPARISONS, "", "f64"),
 )
-"""Comparisons, and the types they are for."""
+"""Comparisons, `.ftz`, and the types they are for."""
 
 
 def _comparison(m: Modifiers) -> Compute:
@@ -135,8 +135,7 @@ def _setp(compare: str, rest: str, signature: str, define: Compute, since: int =
     computes(f"setp {compare} {_COMBINE} {rest}", f"{signature} pred", since)(define)
 
 
-for _compare, _types in _COMPARED:
-    _compare, _, _ftz = _compare.partition(" ")
+for _compare, _ftz, _types in _COMPARED:
     _setp(_compare, f"{_ftz} type={_types}", "p|q = T T", _set_predicates)
     _set(f"{_compare} {_ftz} result=u32|s32|f32 type={_types}", "R = T T")
     _set(f"{_compare} {_ftz} result=f16 type={_types}", "R = T T")

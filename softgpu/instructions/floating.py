@@ -100,20 +100,24 @@ def _(m: Modifiers) -> Compute:
 # Sign, minimum and maximum
 
 
-def _sign(m: Modifiers, compute: Compute) -> Compute:
-    """An instruction on the sign alone, NaNs included."""
-    description = element_format(m.type)
+def _sign(compute: Compute) -> Callable[[Modifiers], Compute]:
+    """An instruction on the sign alone, that of NaNs included."""
 
-    def execute(source: NDArray) -> NDArray:
-        value = description.unpack(source)
-        return description.pack(compute(fl.flush(value, description) if m["ftz"] else value))
+    def enter(m: Modifiers) -> Compute:
+        description = element_format(m.type)
 
-    return by_elements(execute, m.type)
+        def execute(source: NDArray) -> NDArray:
+            value = description.unpack(source)
+            return description.pack(compute(fl.flush(value, description) if m["ftz"] else value))
+
+        return by_elements(execute, m.type)
+
+    return enter
 
 
-for _opcode, _function in {"neg": np.negative, "abs": np.abs}.items():
+for _opcode, _sign_function in {"neg": np.negative, "abs": np.abs}.items():
     for _form in (f"ftz? type=f32|{F16}", "type=f64", f"type={BF16}"):
-        computes(f"{_opcode} {_form}", "T = T")(lambda m, function=_function: _sign(m, function))
+        computes(f"{_opcode} {_form}", "T = T")(_sign(_sign_function))
 
 
 @computes("copysign type=f32|f64", "T = T T")
@@ -160,7 +164,7 @@ def _reciprocal_root(a: NDArray) -> NDArray:
     return 1 / np.sqrt(a)
 
 
-for _form, _function in {
+_APPROXIMATIONS: dict[str, Compute] = {
     "rsqrt approx ftz? type=f32": _reciprocal_root,
     "rsqrt approx type=f64": _reciprocal_root,
     "sin approx ftz? type=f32": np.sin,
@@ -169,7 +173,8 @@ for _form, _function in {
     "ex2 approx ftz? type=f32": np.exp2,
     f"ex2 approx type={F16}": np.exp2,
     f"tanh approx type=f32|{F16}": np.tanh,
-}.items():
+}
+for _form, _function in _APPROXIMATIONS.items():
     computes(_form, "T = T")(_approximate(_function))
 computes(f"ex2 approx ftz type={BF16}", "T = T", since=90)(_approximate(np.exp2))
 computes(f"tanh approx type={BF16}", "T = T", since=90)(_approximate(np.tanh))

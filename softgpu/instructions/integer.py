@@ -147,17 +147,21 @@ def _(m: Modifiers) -> Compute:
     return np.negative
 
 
+def _extremum(function: Compute) -> Callable[[Modifiers], Compute]:
+    """min or max; `.relu` makes negative results zero."""
+
+    def enter(m: Modifiers) -> Compute:
+        compute = (lambda a, b: np.maximum(function(a, b), a.dtype.type(0))) if m["relu"] else function
+        return _by_halves(compute, m) if m.type.name.endswith("x2") else compute
+
+    return enter
+
+
 for _opcode, _function in {"min": np.minimum, "max": np.maximum}.items():
-    computes(f"{_opcode} type={INTEGERS}", "T = T T")(lambda m, function=_function: function)
-    computes(f"{_opcode} type=u16x2|s16x2", "T = T T", since=90)(lambda m, function=_function: _by_halves(function, m))
-
-    @computes(f"{_opcode} relu type=s32", "T = T T", since=90)
-    def _(m: Modifiers, function: Compute = _function) -> Compute:
-        return lambda a, b: np.maximum(function(a, b), np.int32(0))
-
-    @computes(f"{_opcode} relu type=s16x2", "T = T T", since=90)
-    def _(m: Modifiers, function: Compute = _function) -> Compute:
-        return _by_halves(lambda a, b: np.maximum(function(a, b), np.int16(0)), m)
+    computes(f"{_opcode} type={INTEGERS}", "T = T T")(_extremum(_function))
+    computes(f"{_opcode} type=u16x2", "T = T T", since=90)(_extremum(_function))
+    computes(f"{_opcode} relu? type=s16x2", "T = T T", since=90)(_extremum(_function))
+    computes(f"{_opcode} relu type=s32", "T = T T", since=90)(_extremum(_function))
 
 
 @computes("dp4a type=u32|s32 source=u32|s32", "b32 = T S b32")
@@ -352,7 +356,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     write_predicate = decoder.write(destination.second, TYPES["pred"])
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
-        result = ar.logic3(*(read(chunk, lanes) for read in reads), table)
+        a, b, c = (read(chunk, lanes) for read in reads)
+        result = ar.logic3(a, b, c, table)
         other = read_predicate(chunk, lanes).copy()
         write(chunk, lanes, result)
         write_predicate(chunk, lanes, combine(result != 0, other))

@@ -126,7 +126,7 @@ def instruction(form: str, since: int = 0, signature: str = "") -> Callable[[Dec
         slots.append((name or alternatives[0], alternatives, optional))
 
     def enter(decode: Decode) -> Decode:
-        FORMS.setdefault(opcode, []).append(Form(form, tuple(slots), decode, since, signature))
+        FORMS.setdefault(opcode, []).append(Form(" ".join(form.split()), tuple(slots), decode, since, signature))
         return decode
 
     return enter
