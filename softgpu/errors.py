@@ -94,10 +94,13 @@ class BarrierDeadlock(KernelError):
         block: Dim3,
         lines: Sequence[int],
         elsewhere: str,
+        warp: int | None = None,
+        source: str = "",
     ):
         name = "a warp-level synchronisation" if barrier is None else f"barrier {barrier}"
+        threads = "threads" if warp is None else f"threads of warp {warp}"
         super().__init__(
-            f"Deadlock at {name} (PTX line {lines[0]}): only {arrived} of {expected} threads of block "
+            f"Deadlock at {name} (PTX line {lines[0]}){source}: only {arrived} of {expected} {threads} of block "
             f"{block} arrived, {elsewhere}, so it can never open"
         )
         self.barrier = barrier
@@ -105,6 +108,21 @@ class BarrierDeadlock(KernelError):
         self.expected = expected
         self.block = block
         self.lines = tuple(lines)
+
+
+class IncompleteWarp(KernelError):
+    """An instruction that all threads of a warp execute together was executed by `threads` of them only, `thread` of
+    `block` (both x, y, z) the first; `line` is the PTX line."""
+
+    def __init__(self, *, threads: int, thread: Dim3, block: Dim3, line: int):
+        super().__init__(
+            f"The instruction at PTX line {line} needs all 32 threads of a warp, but only {threads} of the warp of thread "
+            f"{thread} of block {block} executed it: the others do not exist or have exited"
+        )
+        self.threads = threads
+        self.thread = thread
+        self.block = block
+        self.line = line
 
 
 class MbarrierError(KernelError):
@@ -126,10 +144,10 @@ class MbarrierError(KernelError):
 class InstructionBudgetExceeded(KernelError):
     """A kernel that did not end: `budget` instructions were issued, the last of them on these PTX `lines`."""
 
-    def __init__(self, *, kernel: str, budget: int, lines: Sequence[int]):
+    def __init__(self, *, kernel: str, budget: int, lines: Sequence[int], source: str = ""):
         span = f"line {lines[0]}" if lines[0] == lines[-1] else f"lines {lines[0]} to {lines[-1]}"
         super().__init__(
-            f"Kernel {kernel} was stopped after {budget} instructions while looping at PTX {span}: "
+            f"Kernel {kernel} was stopped after {budget} instructions while looping at PTX {span}{source}: "
             "check the loop's end condition, or raise the instruction budget"
         )
         self.kernel = kernel

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Read = Callable[[Chunk, Lanes], NDArray]
 """Gives the value of an operand: one element a lane, or a single one for all."""
 
+Write = Callable[[Chunk, Lanes, NDArray], None]
+"""Sets an operand, from one element a lane or a single one for all."""
+
 Execute = Callable[[Chunk, Lanes], None]
 """Carries out an instruction for some lanes."""
 
@@ -46,13 +49,36 @@ class Trap:
     """The kernel ends with an error."""
 
 
+BARRIERS = 16
+"""How many barriers a block has."""
+
+CLUSTER_BARRIER = BARRIERS
+"""The number of `barrier.cluster`, above those of the block's own: a cluster is one block here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """What a barrier computes from the `predicate` of all threads that arrive: how many are true ("popc", as u32), or
+    whether all or any are ("and", "or"). `write` gives it to the threads."""
+
+    operation: str
+    predicate: Read
+    write: Write
+
+
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A barrier of the block for `count` threads, 0 for all of them; `waits` is false for `.arrive`."""
+    """A barrier of the block for `count` threads, 0 for all of them.
+
+    `waits` is false for `.arrive`, and `arrives` for `barrier.cluster.wait`, which waits for the barrier to open at
+    which its thread has arrived before.
+    """
 
     number: Read
     count: Read
-    waits: bool
+    arrives: bool = True
+    waits: bool = True
+    reduction: Reduction | None = None
 
 
 Control = Branch | Exit | Trap | Barrier
@@ -63,7 +89,8 @@ class Operation:
     """A decoded instruction: `execute` for one that computes, `control` for one that steers.
 
     `modifiers` are those of the instruction, by the names that its form gives them. `membermask` is set where the
-    lanes of a warp must first assemble. `destinations` are the registers it writes, `sources` those it reads.
+    lanes of a warp must first assemble: those with equal masks, at this very instruction, or, where it
+    `meets_anywhere`, at any that does. `destinations` are the registers it writes, `sources` those it reads.
     """
 
     instruction: Instruction
@@ -72,6 +99,7 @@ class Operation:
     execute: Execute | None = None
     control: Control | None = None
     membermask: Read | None = None
+    meets_anywhere: bool = False
     destinations: list[Register] = field(default_factory=list)
     sources: list[Register] = field(default_factory=list)
 

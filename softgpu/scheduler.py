@@ -8,6 +8,7 @@ blocks are ordered so that loops are contiguous: so lanes that diverged meet aga
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,11 @@ from softgpu.errors import (
     InstructionBudgetExceeded,
     KernelError,
     TrapError,
-    UnsupportedPTX,
 )
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, Launch, as_lanes, lane_count, lane_indices, narrow
 from softgpu.observers import BarrierEvent
-from softgpu.program import Barrier, BasicBlock, Branch, Exit, Operation
+from softgpu.program import BARRIERS, CLUSTER_BARRIER, Barrier, BasicBlock, Branch, Exit, Operation, Reduction
 from softgpu.ptx import Instruction
 
 DEFAULT_BUDGET = 4_000_000
@@ -32,28 +32,36 @@ DEFAULT_BUDGET = 4_000_000
 
 CHUNK_THREADS = 16384
 CHUNK_BYTES = 1 << 26
-BARRIERS = 16
+SHUFFLED_CHUNK_THREADS = 2048
 
 # Positions of lanes that cannot run: above that of every basic block.
 WAITING_FOR_WARP = 1 << 28
 WAITING_AT_BARRIER = WAITING_FOR_WARP + 1
 EXITED = WAITING_FOR_WARP + 2
 
-TURN = 1024
-"""Basic blocks after which other lanes get a turn: a lane spinning on a flag must not starve its setter."""
+ANYWHERE = -1
+"""Where lanes meet whose instructions need not be the same; other lanes meet at the position of theirs."""
+
+LONGEST_TURN = 1024
+SHORTEST_TURN = 16
+"""Basic blocks after which other lanes get a turn: a lane spinning on a flag must not starve its setter. Turns are
+long at first, so that lanes in loops of different lengths meet again, and become shorter while lanes compete."""
 
 
-def run(launch: Launch, budget: int = DEFAULT_BUDGET) -> None:
-    """Execute a launch to its end. Raises KernelError."""
+def run(launch: Launch, budget: int = DEFAULT_BUDGET, shuffle_seed: int | None = None) -> None:
+    """Execute a launch to its end, blocks and warps in an order that depends on `shuffle_seed`. Raises KernelError."""
     _call(launch, "launch_begin")
     try:
         with np.errstate(all="ignore"):
-            blocks = _blocks_per_chunk(launch)
-            for first in range(0, launch.block_count, blocks):
+            blocks = _blocks_per_chunk(launch, CHUNK_THREADS if shuffle_seed is None else SHUFFLED_CHUNK_THREADS)
+            firsts = np.arange(0, launch.block_count, blocks)
+            random = np.random.default_rng(shuffle_seed or 0)
+            for first in firsts.tolist() if shuffle_seed is None else random.permutation(firsts).tolist():
                 launch.chunk = Chunk(launch, first, min(blocks, launch.block_count - first))
                 _call(launch, "chunk_begin")
                 try:
-                    _Scheduler(launch, budget).run()
+                    scheduler = _Scheduler if shuffle_seed is None else _ShuffledScheduler
+                    scheduler(launch, budget, random).run()
                     launch.chunk.bulk_copies.finish_all()
                 finally:
                     if launch.chunk.events:
@@ -73,23 +81,25 @@ def _call(launch: Launch, name: str) -> None:
         hook(launch)
 
 
-def _blocks_per_chunk(launch: Launch) -> int:
+def _blocks_per_chunk(launch: Launch, threads: int) -> int:
     """As many blocks as fit a number of threads and of bytes that keep NumPy fast and memory bounded."""
     program = launch.program
     thread_bytes = program.local_bytes + sum(np.dtype(dtype).itemsize for dtype in program.registers.values())
     block_bytes = launch.threads_per_block * thread_bytes + program.shared_bytes + launch.shared_bytes
-    return max(1, min(CHUNK_THREADS // launch.threads_per_block, CHUNK_BYTES // max(block_bytes, 1)))
+    return max(1, min(threads // launch.threads_per_block, CHUNK_BYTES // max(block_bytes, 1)))
 
 
 @dataclass(slots=True)
 class _Arrivals:
     """Who has arrived at one barrier since it last opened, last of all by `instruction`.
 
-    `count` is, for each block, the thread count asked for, or 0 for all threads.
+    `times` is how often each lane has, `votes` the predicates of those that a reduction collects, and `count`, for each
+    block, the thread count asked for, or 0 for all threads.
     """
 
     instruction: Instruction
-    arrived: NDArray[np.bool_]
+    times: NDArray[np.int32]
+    votes: NDArray[np.bool_]
     count: NDArray[np.int64]
 
 
@@ -99,21 +109,25 @@ def is_aligned(instruction: Instruction) -> bool:
 
 
 class _Scheduler:
-    def __init__(self, launch: Launch, budget: int):
+    def __init__(self, launch: Launch, budget: int, random: np.random.Generator):
         self.launch = launch
+        self.random = random
         self.chunk: Chunk = launch.chunk
         self.blocks = launch.program.blocks
         self.budget = budget
         self.issued = 0
-        self.turns = 0
-        self.turn_ends = TURN
+        self.turn = LONGEST_TURN
+        self.turn_ends = LONGEST_TURN
         self.blocks_run = 0
         self.recent: deque[int] = deque(maxlen=64)
         self.position = np.zeros(self.chunk.size, np.int32)
-        # Of waiting lanes: the position after the wait, the PTX line of the wait, and the barrier.
+        # Of waiting lanes: the position after the wait, or of the instruction that waits for a warp; the index of the
+        # waiting instruction; the barrier, or else where lanes of a warp meet, and their member mask.
         self.resume = np.zeros(self.chunk.size, np.int32)
-        self.waiting_line = np.zeros(self.chunk.size, np.int32)
+        self.waiting_at = np.zeros(self.chunk.size, np.int32)
         self.waiting_barrier = np.zeros(self.chunk.size, np.int8)
+        self.meeting_place = np.zeros(self.chunk.size, np.int32)
+        self.member_mask = np.zeros(self.chunk.size, np.uint32)
         self.arrivals: dict[int, _Arrivals] = {}
         self.issue_hooks = launch.hooks("issue")
         self.instruction_hooks = launch.hooks("instruction")
@@ -135,66 +149,107 @@ class _Scheduler:
             group = self._next_group()
 
     def _must_assemble(self, rank: int, lanes: Lanes) -> bool:
-        return self.blocks[rank].assembles_warp and lane_count(lanes) < self.chunk.size
+        """Whether lanes at an instruction that waits for a warp may not all execute it at once."""
+        if not self.blocks[rank].assembles_warp:
+            return False
+        operation = self.blocks[rank].operations[0]
+        if lane_count(lanes) < self.chunk.size or operation.guard is not None:
+            return True
+        assert operation.membermask is not None
+        mask = operation.membermask(self.chunk, lanes)
+        return bool((mask != mask[0]).any())
 
     # Choosing
 
     def _next_group(self) -> tuple[int, Lanes, int] | None:
         """The lanes to run next: their position, the lanes, and the next position at which others wait."""
-        position = self.position
         while True:
-            rank = int(position.min())
-            if rank >= WAITING_FOR_WARP:
-                if rank == EXITED:
+            if not (self.position < WAITING_FOR_WARP).any():
+                if (self.position == EXITED).all():
                     return None
                 raise self._deadlock()
-            if self.blocks_run >= self.turn_ends:
-                rank = self._rotate()
-            lanes = as_lanes(np.flatnonzero(position == rank))
-            if self._must_assemble(rank, lanes):
-                assembled = self._assemble(rank)
-                if assembled is None:
-                    continue
+            rank, lanes, frontier = self._choose()
+            if not self._must_assemble(rank, lanes):
+                return rank, lanes, frontier
+            assembled = self._assemble(rank, lanes)
+            if assembled is not None:
                 return rank, assembled, 0
-            ahead = position[position > rank]
-            return rank, lanes, int(ahead.min()) if ahead.size else EXITED
+
+    def _choose(self) -> tuple[int, Lanes, int]:
+        position = self.position
+        rank = int(position.min())
+        if self.blocks_run >= self.turn_ends:
+            rank = self._rotate()
+        lanes = as_lanes(np.flatnonzero(position == rank))
+        ahead = position[position > rank]
+        return rank, lanes, int(ahead.min()) if ahead.size else EXITED
 
     def _rotate(self) -> int:
-        """Let the groups take turns."""
-        self.turn_ends = self.blocks_run + TURN
-        self.turns += 1
+        """Let the groups take turns: shorter ones while there are several, because one may be spinning."""
         ready = np.unique(self.position[self.position < WAITING_FOR_WARP])
-        return int(ready[self.turns % len(ready)])
+        self.turn = LONGEST_TURN if len(ready) == 1 else max(self.turn // 2, SHORTEST_TURN)
+        self.turn_ends = self.blocks_run + self.turn
+        return int(ready[self.random.integers(len(ready))])
 
-    def _assemble(self, rank: int) -> Lanes | None:
-        """Those lanes whose warp is complete: all lanes of the member mask that have not exited are here."""
-        here = (self.position == rank) | ((self.position == WAITING_FOR_WARP) & (self.resume == rank))
-        indices = np.flatnonzero(here)
-        operation = self.blocks[rank].operations[0]
+    # Meeting lanes of a warp
+
+    def _assemble(self, rank: int, lanes: Lanes) -> Lanes | None:
+        """Lanes arrive at an instruction that waits for lanes of their warp. Returns those that can execute it now."""
+        block, indices = self.blocks[rank], lane_indices(lanes)
+        operation = block.operations[0]
         assert operation.membermask is not None
-        mask = operation.membermask(self.chunk, indices)
-        absent = self.chunk.ballot(np.flatnonzero((self.position != EXITED) & ~here))
-        warp = self.chunk.warp[indices]
-        incomplete = np.zeros(self.chunk.warp_count, bool)
-        incomplete[warp[(mask & absent[warp]) != 0]] = True
-        waits = incomplete[warp]
-        self.position[indices] = np.where(waits, WAITING_FOR_WARP, rank)
-        self.resume[indices[waits]] = rank
-        self.waiting_line[indices[waits]] = operation.instruction.line
-        ready = indices[~waits]
-        return as_lanes(ready) if len(ready) else None
+        if operation.guard is not None:
+            takes_part = np.broadcast_to(operation.guard(self.chunk, indices), len(indices))
+            self.position[indices[~takes_part]] = block.next
+            indices = indices[takes_part]
+        self.position[indices] = WAITING_FOR_WARP
+        self.resume[indices] = rank
+        self.waiting_at[indices] = operation.instruction.index
+        self.member_mask[indices] = operation.membermask(self.chunk, indices)
+        self.meeting_place[indices] = ANYWHERE if operation.meets_anywhere else rank
+        if not operation.meets_anywhere:
+            complete = self._complete(rank)
+            self.position[complete] = rank
+            return as_lanes(complete) if len(complete) else None
+        complete = self._complete(ANYWHERE)
+        if len(complete):
+            self._tell_meeting(operation, complete)
+        for place in np.unique(self.resume[complete]).tolist():
+            here = as_lanes(complete[self.resume[complete] == place])
+            following = self._run_block(place, here, has_met=True)
+            assert following is not None
+            self.position[here] = following
+        return None
+
+    def _complete(self, place: int) -> NDArray[np.intp]:
+        """The lanes that wait at a meeting place and for nobody any more.
+
+        All lanes of their member mask that have not exited wait there with the same mask. A lane that its own mask
+        does not name waits for nobody.
+        """
+        chunk = self.chunk
+        waiting = np.flatnonzero((self.position == WAITING_FOR_WARP) & (self.meeting_place == place))
+        warp, mask = chunk.warp[waiting], self.member_mask[waiting]
+        alive = chunk.ballot(np.flatnonzero(self.position != EXITED))[warp]
+        here = np.zeros(len(waiting), np.uint32)
+        for value in np.unique(mask):
+            equal = mask == value
+            here[equal] = chunk.ballot(waiting[equal])[warp[equal]]
+        own = np.uint32(1) << (chunk.thread_index[waiting] % WARP_SIZE).astype(np.uint32)
+        return waiting[(mask & alive & ~here == 0) | (mask & own == 0)]
 
     # Running
 
-    def _run_block(self, rank: int, lanes: Lanes) -> int | None:
-        """Execute a basic block. Returns the next position if all lanes share it, else sets theirs."""
+    def _run_block(self, rank: int, lanes: Lanes, has_met: bool = False) -> int | None:
+        """Execute a basic block. Returns the next position if all lanes share it, else sets theirs.
+
+        `has_met` says that a meeting of lanes of a warp has been reported.
+        """
         block = self.blocks[rank]
         chunk, launch, hooks = self.chunk, self.launch, self.instruction_hooks
         self.recent.append(rank)
         self.blocks_run += 1
-        self.issued += len(block.operations) + 1
-        if self.issued > self.budget:
-            raise self._over_budget()
+        self._spend(len(block.operations) + 1, lanes)
         for operation in block.operations:
             for hook in self.issue_hooks:
                 hook(launch, operation.instruction, lanes)
@@ -205,7 +260,7 @@ class _Scheduler:
                     continue
             for hook in hooks:
                 hook(launch, operation.instruction, active)
-            if operation.membermask is not None and chunk.events:
+            if operation.membermask is not None and not has_met:
                 self._tell_meeting(operation, active)
             operation.execute(chunk, active)  # type: ignore[misc]
         if block.control is None:
@@ -244,8 +299,17 @@ class _Scheduler:
             line=operation.instruction.line,
         )
 
+    def _spend(self, count: int, lanes: Lanes) -> None:
+        """Account for instructions that `lanes` are about to execute."""
+        self.chunk.clock += count
+        self.issued += count
+        if self.issued > self.budget:
+            raise self._over_budget()
+
     def _tell_meeting(self, operation: Operation, lanes: Lanes) -> None:
         """Report which lanes of each warp meet, and whether they are those that their member masks name."""
+        if not self.chunk.events:
+            return
         chunk, instruction, indices = self.chunk, operation.instruction, lane_indices(lanes)
         assert operation.membermask is not None
         mask = np.broadcast_to(operation.membermask(chunk, lanes), len(indices)).astype(np.uint32)
@@ -299,63 +363,103 @@ class _Scheduler:
 
     def _arrive(self, operation: Operation, barrier: Barrier, after: int, active: Lanes, lanes: Lanes) -> int | None:
         chunk, instruction = self.chunk, operation.instruction
-        numbers, counts = barrier.number(chunk, active), barrier.count(chunk, active)
-        if numbers.max() >= BARRIERS:
-            raise UnsupportedPTX(instruction.text, instruction.line, "barriers are numbered 0 to 15")
-        if (counts % WARP_SIZE).any():
-            raise UnsupportedPTX(instruction.text, instruction.line, "thread counts are multiples of 32")
-        flags = (EventFlag.WAITS if barrier.waits else 0) | (EventFlag.ALIGNED if is_aligned(instruction) else 0)
-        chunk.tell(EventKind.ARRIVE, instruction, active, detail=numbers, value=counts, flags=flags)
-        all_at_once = lane_count(active) == chunk.size and barrier.waits and not self.arrivals
-        if all_at_once and not counts.any() and (numbers == numbers[0]).all():
-            everyone = np.ones(chunk.size, bool)
-            self._report(instruction, int(numbers[0]), everyone, np.arange(chunk.block_count))
-            return after
-        self.position[lanes] = after
         who = lane_indices(active)
-        numbers, counts = np.broadcast_to(numbers, len(who)), np.broadcast_to(counts, len(who))
+        numbers = np.broadcast_to(barrier.number(chunk, active), len(who))
+        counts = np.broadcast_to(barrier.count(chunk, active), len(who))
+        self._check_barrier(instruction, who, numbers, counts)
+        votes: NDArray | bool = barrier.reduction.predicate(chunk, active) if barrier.reduction else False
+        self.position[lanes] = after
+        if barrier.arrives:
+            flags = (EventFlag.WAITS if barrier.waits else 0) | (EventFlag.ALIGNED if is_aligned(instruction) else 0)
+            chunk.tell(EventKind.ARRIVE, instruction, active, detail=numbers, value=counts, flags=flags)
+            if len(who) == chunk.size and barrier.waits and not self.arrivals and self._all_alike(numbers, counts):
+                everyone = np.ones(chunk.size, bool)
+                self._report(instruction, int(numbers[0]), everyone, np.arange(chunk.block_count))
+                self._reduce(barrier.reduction, everyone, np.broadcast_to(votes, chunk.size), who)
+                return after
         if barrier.waits:
-            self.position[who] = WAITING_AT_BARRIER
-            self.resume[who] = after
-            self.waiting_line[who] = instruction.line
+            waiting = who if barrier.arrives else who[self._still_closed(CLUSTER_BARRIER)[who]]
+            self.position[waiting] = WAITING_AT_BARRIER
+            self.resume[waiting] = after
+            self.waiting_at[who] = instruction.index
             self.waiting_barrier[who] = numbers
-        for number in np.unique(numbers).tolist():
-            if number not in self.arrivals:
-                self.arrivals[number] = _Arrivals(
-                    instruction, np.zeros(chunk.size, bool), np.zeros(chunk.block_count, np.int64)
-                )
-            arrivals, here = self.arrivals[number], numbers == number
-            arrivals.instruction = instruction
-            arrivals.arrived[who[here]] = True
+        for number in np.unique(numbers).tolist() if barrier.arrives else ():
+            arrivals, here = self._arrivals(number, instruction), numbers == number
+            arrivals.times[who[here]] += 1
+            arrivals.votes[who[here]] = np.broadcast_to(votes, len(who))[here]
             np.maximum.at(arrivals.count, chunk.local_block[who[here]], counts[here])
             self._open(number)
         return None
 
+    def _check_barrier(self, instruction: Instruction, who: NDArray, numbers: NDArray, counts: NDArray) -> None:
+        wrong_number = (numbers >= BARRIERS) & (numbers != CLUSTER_BARRIER)
+        wrong_count = counts % WARP_SIZE != 0
+        for wrong, values, reason in (
+            (wrong_number, numbers, f"the barrier is number {{}}, but barriers are numbered 0 to {BARRIERS - 1}"),
+            (wrong_count, counts, f"the thread count is {{}}, but thread counts are multiples of {WARP_SIZE}"),
+        ):
+            if wrong.any():
+                position = int(np.flatnonzero(wrong)[0])
+                raise self._illegal(instruction, int(who[position]), reason.format(values[position]))
+
+    @staticmethod
+    def _all_alike(numbers: NDArray, counts: NDArray) -> bool:
+        """Whether all lanes arrive at the same barrier of all threads."""
+        return not counts.any() and bool((numbers == numbers[0]).all())
+
+    def _arrivals(self, number: int, instruction: Instruction) -> _Arrivals:
+        if number not in self.arrivals:
+            size, blocks = self.chunk.size, self.chunk.block_count
+            self.arrivals[number] = _Arrivals(
+                instruction, np.zeros(size, np.int32), np.zeros(size, bool), np.zeros(blocks, np.int64)
+            )
+        self.arrivals[number].instruction = instruction
+        return self.arrivals[number]
+
+    def _still_closed(self, number: int) -> NDArray[np.bool_]:
+        """The lanes that have arrived at a barrier that has not opened since."""
+        return self.arrivals[number].times > 0 if number in self.arrivals else np.zeros(self.chunk.size, bool)
+
     def _open(self, number: int) -> None:
         """Open a barrier in the blocks in which everyone has arrived who must.
 
-        Arrival is by warp: a warp has arrived when all its threads that have not exited have.
+        Arrival is by warp: a warp has arrived as often as all its threads have that have not exited.
         """
         chunk, arrivals = self.chunk, self.arrivals[number]
         shape = (chunk.block_count, self.launch.threads_per_block)
-        arrived = arrivals.arrived.reshape(shape)
-        missing = ((self.position != EXITED) & ~arrivals.arrived).reshape(shape)
-        warps = np.arange(0, shape[1], WARP_SIZE)
-        incomplete = np.logical_or.reduceat(missing, warps, axis=1)
-        complete = np.logical_or.reduceat(arrived, warps, axis=1) & ~incomplete
-        everyone = arrived.any(axis=1) & ~missing.any(axis=1)
-        enough = complete.sum(axis=1) * WARP_SIZE >= arrivals.count
-        opened = np.where(arrivals.count > 0, enough & arrived.any(axis=1), everyone)
+        arrived = arrivals.times > 0
+        awaited = ((self.position != EXITED) | arrived).reshape(shape)
+        times = np.where(awaited, arrivals.times.reshape(shape), np.iinfo(np.int32).max)
+        of_warps = np.minimum.reduceat(times, np.arange(0, shape[1], WARP_SIZE), axis=1)
+        of_warps[of_warps == np.iinfo(np.int32).max] = 0
+        some = arrived.reshape(shape).any(axis=1)
+        everyone = (times > 0).all(axis=1)
+        enough = of_warps.sum(axis=1) * WARP_SIZE >= arrivals.count
+        opened = some & np.where(arrivals.count > 0, enough, everyone)
         if not opened.any():
             return
         of_opened = np.repeat(opened, shape[1])
-        self._report(arrivals.instruction, number, arrivals.arrived, np.flatnonzero(opened))
+        self._report(arrivals.instruction, number, arrived, np.flatnonzero(opened))
         released = of_opened & (self.position == WAITING_AT_BARRIER) & (self.waiting_barrier == number)
         self.position[released] = self.resume[released]
-        arrivals.arrived[of_opened] = False
+        for index in np.unique(self.waiting_at[released]).tolist():
+            control = self.launch.program.operations[index].control
+            assert isinstance(control, Barrier)
+            who = np.flatnonzero(released & (self.waiting_at == index))
+            self._reduce(control.reduction, arrived, arrivals.votes, who)
+        arrivals.times[of_opened] = 0
         arrivals.count[opened] = 0
-        if not arrivals.arrived.any():
+        if not arrivals.times.any():
             del self.arrivals[number]
+
+    def _reduce(self, reduction: Reduction | None, arrived: NDArray, votes: NDArray, who: NDArray[np.intp]) -> None:
+        """Give the lanes `who` the result of the reduction over all of their block that have arrived."""
+        if reduction is None:
+            return
+        shape = (self.chunk.block_count, -1)
+        true, all_of_them = (votes & arrived).reshape(shape).sum(axis=1), arrived.reshape(shape).sum(axis=1)
+        results = {"popc": true.astype(np.uint32), "and": true == all_of_them, "or": true > 0}[reduction.operation]
+        reduction.write(self.chunk, as_lanes(who), results[self.chunk.local_block[who]])
 
     def _report(self, instruction: Instruction, number: int, arrived: NDArray[np.bool_], opened: NDArray) -> None:
         threads = self.launch.threads_per_block
@@ -379,24 +483,27 @@ class _Scheduler:
     # Failing
 
     def _deadlock(self) -> BarrierDeadlock:
-        """Describe the first block whose threads all wait."""
+        """Describe what the first thread that waits is waiting for, at a barrier or for lanes of its warp."""
         chunk = self.chunk
         lane = int(np.flatnonzero(self.position != EXITED)[0])
-        mine = chunk.local_block == chunk.local_block[lane]
-        state = self.position[mine]
-        alive = state != EXITED
-        at_barrier = self.position[lane] == WAITING_AT_BARRIER
-        number = int(self.waiting_barrier[lane]) if at_barrier else None
-        if number is None:
-            here = (state == WAITING_FOR_WARP) & (self.resume[mine] == self.resume[lane])
-            expected = int(alive.sum())
+        state, alive = self.position, self.position != EXITED
+        if state[lane] == WAITING_AT_BARRIER:
+            number = int(self.waiting_barrier[lane])
+            awaited = chunk.local_block == chunk.local_block[lane]
+            here = self._still_closed(number) & awaited
+            expected = int(self.arrivals[number].count[chunk.local_block[lane]]) or int((awaited & alive).sum())
         else:
-            arrivals = self.arrivals[number]
-            here = arrivals.arrived[mine]
-            expected = int(arrivals.count[chunk.local_block[lane]]) or int(alive.sum())
-        lines = self.waiting_line[mine]
-        elsewhere = sorted(set(lines[alive & ~here].tolist()))
-        exited = int((~alive).sum())
+            number = None
+            of_mask = self.member_mask[lane] >> (chunk.thread_index % WARP_SIZE).astype(np.uint32) & 1 == 1
+            awaited = (chunk.warp == chunk.warp[lane]) & of_mask
+            here = awaited & (state == WAITING_FOR_WARP) & (self.member_mask == self.member_mask[lane])
+            here &= self.meeting_place == self.meeting_place[lane]
+            expected = int((awaited & alive).sum())
+        others = np.flatnonzero(awaited & alive & ~here)
+        exited = int((awaited & ~alive).sum())
+        instructions = self.launch.program.kernel.instructions
+        mine = instructions[self.waiting_at[lane]]
+        elsewhere = sorted({instructions[index].line for index in self.waiting_at[others].tolist()})
         facts = [f"the others wait at PTX line {', '.join(map(str, elsewhere))}"] if elsewhere else []
         facts += [f"{exited} have exited"] if exited else []
         return BarrierDeadlock(
@@ -404,14 +511,62 @@ class _Scheduler:
             arrived=int(here.sum()),
             expected=expected,
             block=chunk.block_of(lane),
-            lines=[int(self.waiting_line[lane]), *elsewhere],
+            warp=None if number is not None else int(chunk.thread_index[lane]) // WARP_SIZE,
+            lines=[mine.line, *elsewhere],
+            source=_source_lines([mine]),
             elsewhere=" and ".join(facts) or "there are no more to come",
         )
 
     def _over_budget(self) -> InstructionBudgetExceeded:
-        lines = set()
-        for rank in set(self.recent):
-            block = self.blocks[rank]
-            lines |= {operation.instruction.line for operation in block.operations}
-            lines |= {block.control.instruction.line} if block.control else set()
-        return InstructionBudgetExceeded(kernel=self.launch.kernel, budget=self.budget, lines=sorted(lines))
+        blocks = [self.blocks[rank] for rank in set(self.recent)]
+        operations = [one for block in blocks for one in (*block.operations, block.control) if one is not None]
+        instructions = [operation.instruction for operation in operations]
+        return InstructionBudgetExceeded(
+            kernel=self.launch.kernel,
+            budget=self.budget,
+            lines=sorted({instruction.line for instruction in instructions}),
+            source=_source_lines(instructions),
+        )
+
+
+def _source_lines(instructions: Sequence[Instruction]) -> str:
+    """The lines of the source that instructions came from: " (kernel.mojo:7 to 9)", or nothing if that is unknown."""
+    lines: dict[str, set[int]] = {}
+    for instruction in instructions:
+        if instruction.location is not None:
+            lines.setdefault(instruction.location.file, set()).add(instruction.location.line)
+    places = [
+        f"{file}:{min(of_file)}" + (f" to {max(of_file)}" if len(of_file) > 1 else "")
+        for file, of_file in sorted(lines.items())
+    ]
+    return f" ({', '.join(places)})" if places else ""
+
+
+class _ShuffledScheduler(_Scheduler):
+    """Some warps at random run for a random while. The budget is what one warp may issue."""
+
+    def __init__(self, launch: Launch, budget: int, random: np.random.Generator):
+        super().__init__(launch, budget, random)
+        self.issued_by_warp = np.zeros(self.chunk.warp_count, np.int64)
+
+    def _choose(self) -> tuple[int, Lanes, int]:
+        random, warp = self.random, self.chunk.warp
+        ready = np.flatnonzero(self.position < WAITING_FOR_WARP)
+        warps = np.unique(warp[ready])
+        runs = np.zeros(self.chunk.warp_count, bool)
+        runs[warps] = random.random(len(warps)) < random.random()
+        runs[random.choice(warps)] = True
+        ready = ready[runs[warp[ready]]]
+        position = self.position[ready]
+        # Most often the lanes behind, as in a real warp, so that lanes meet again; but none may starve the others.
+        rank = int(position.min() if random.random() < 0.9 else random.choice(position))
+        ahead = position[position > rank]
+        self.turn_ends = self.blocks_run + int(random.integers(1, 16))
+        return rank, as_lanes(ready[position == rank]), int(ahead.min()) if ahead.size else EXITED
+
+    def _spend(self, count: int, lanes: Lanes) -> None:
+        self.chunk.clock += count
+        warps = self.chunk.warp[lanes]
+        self.issued_by_warp[warps] += count
+        if self.issued_by_warp[warps].max() > self.budget:
+            raise self._over_budget()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Modifiers, instruction
-from softgpu.program import Barrier, Branch, Execute, Exit, Trap
-from softgpu.ptx import Immediate, Symbol
+from softgpu.machine import WARP_SIZE
+from softgpu.program import BARRIERS, CLUSTER_BARRIER, Barrier, Branch, Execute, Exit, Read, Reduction, Trap
+from softgpu.ptx import Immediate, Operand, Symbol
+
+MAX_COUNT = 1024
+"""Threads of the largest block."""
 
 
 @instruction("bra uni?")
@@ -37,23 +43,53 @@ def _(decoder: Decoder, m: Modifiers) -> None:
     decoder.operation.control = Trap()
 
 
-def _barrier(decoder: Decoder, m: Modifiers) -> None:
-    operands = decoder.operands(1, 2)
-    if not m["sync"] and len(operands) == 1:
-        raise decoder.invalid("an arrival needs a thread count")
-    number = decoder.read(operands[0], TYPES["u32"])
-    count = decoder.read(operands[1] if len(operands) == 2 else Immediate(0), TYPES["u32"])
-    decoder.operation.control = Barrier(number, count, waits=bool(m["sync"]))
+@instruction("bar cta? action=sync|arrive")
+@instruction("barrier cta? action=sync|arrive aligned?")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    waits = m["action"] == "sync"
+    number, *count = decoder.operands(*((1, 2) if waits else (2,)))
+    decoder.operation.control = Barrier(*_place(decoder, number, count), waits=waits)
 
 
-for _words in ("bar cta?", "barrier cta?"):
-    _aligned = " aligned?" if _words.startswith("barrier") else ""
-    instruction(f"{_words} sync{_aligned}")(_barrier)
-    instruction(f"{_words} arrive{_aligned}")(_barrier)
+@instruction("bar cta? red operation=popc u32")
+@instruction("bar cta? red operation=and|or pred")
+@instruction("barrier cta? red operation=popc aligned? u32")
+@instruction("barrier cta? red operation=and|or aligned? pred")
+def _(decoder: Decoder, m: Modifiers) -> None:
+    destination, number, *count, predicate = decoder.operands(3, 4)
+    operation = str(m["operation"])
+    reduction = Reduction(
+        operation,
+        decoder.read(predicate, TYPES["pred"]),
+        decoder.write(destination, TYPES["u32" if operation == "popc" else "pred"]),
+    )
+    decoder.operation.control = Barrier(*_place(decoder, number, count), reduction=reduction)
+
+
+def _place(decoder: Decoder, number: Operand, count: Sequence[Operand]) -> tuple[Read, Read]:
+    """How to read the number of a barrier, and its thread count where one is given. Constants are checked here."""
+    if isinstance(number, Immediate) and not 0 <= number.value < BARRIERS:
+        raise decoder.unsupported(f"barriers are numbered 0 to {BARRIERS - 1}")
+    for operand in count:
+        if isinstance(operand, Immediate) and (operand.value % WARP_SIZE or not 0 < operand.value <= MAX_COUNT):
+            raise decoder.unsupported(f"thread counts are multiples of {WARP_SIZE}, up to {MAX_COUNT}")
+    counted = count[0] if count else Immediate(0)
+    return decoder.read(number, TYPES["u32"]), decoder.read(counted, TYPES["u32"])
+
+
+@instruction("barrier cluster arrive order=release|relaxed? aligned?", since=90)
+@instruction("barrier cluster wait order=acquire? aligned?", since=90)
+def _(decoder: Decoder, m: Modifiers) -> None:
+    decoder.operands(0)
+    arrives = bool(m["arrive"])
+    number, count = (decoder.read(Immediate(value), TYPES["u32"]) for value in (CLUSTER_BARRIER, 0))
+    decoder.operation.control = Barrier(number, count, arrives=arrives, waits=not arrives)
 
 
 def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
-    """Memory is always consistent here, and time does not pass."""
+    """For hints and delays: time does not pass here, and no register is scarce. Operands are read all the same."""
+    for operand in decoder.instruction.operands:
+        decoder.read(operand, TYPES["u32"])
     return lambda chunk, lanes: None
 
 
@@ -72,4 +108,6 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 
 instruction("griddepcontrol action=launch_dependents|wait")(_nothing)
+instruction("setmaxnreg action=inc|dec sync aligned u32", since=90)(_nothing)
 instruction("nanosleep u32")(_nothing)
+instruction("pmevent mask?")(_nothing)

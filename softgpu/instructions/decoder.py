@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 from softgpu.instructions.table import FORMS, TYPES, Compute, Modifiers, Type
 from softgpu.machine import SPECIAL_REGISTERS, Chunk, Lanes
-from softgpu.program import Execute, Operation, Program, Read
+from softgpu.program import Execute, Operation, Program, Read, Write
 from softgpu.ptx import (
     TYPE_BITS,
     Address,
@@ -25,8 +24,6 @@ from softgpu.ptx import (
     Symbol,
     Vector,
 )
-
-Write = Callable[[Chunk, Lanes, NDArray], None]
 
 
 class Decoder:
@@ -45,18 +42,13 @@ class Decoder:
                 break
         else:
             raise self.unsupported()
-        if form.since > self._target():
+        if form.since > self.program.module.architecture:
             raise self.unsupported(f"it needs the target sm_{form.since} or later")
         self.operation.modifiers = modifiers
         if instruction.guard is not None:
             self.operation.guard = self.read(instruction.guard, TYPES["pred"])
         self.operation.execute = form.decode(self, modifiers)
         return self.operation
-
-    def _target(self) -> int:
-        """The number of the module's target: 90 for sm_90a."""
-        digits = re.findall(r"\d+", self.program.module.target)
-        return int(digits[0]) if digits else 0
 
     def unsupported(self, reason: str = "") -> UnsupportedPTX:
         return UnsupportedPTX(self.instruction.text, self.instruction.line, reason)
