@@ -138,6 +138,7 @@ class Chunk:
         self._access_hooks = launch.hooks("access")
         listeners = [partial(listener, launch) for listener in launch.hooks("events")]
         self.events = EventLog(listeners) if listeners else None
+        self.clock = 0
         self._special: dict[str, NDArray] = {}
 
     # Who the lanes are
