@@ -90,9 +90,8 @@ class CopyGroups:
                 addresses = copy.addresses[chosen]
                 self._chunk.finish_store(copy.instruction, copy.space, copy.lanes[chosen], addresses, columns)
             if not chosen.all():
-                copy.lanes, copy.addresses, copy.group = (
-                    values[~chosen] for values in (copy.lanes, copy.addresses, copy.group)
-                )
+                copy.lanes, copy.addresses = copy.lanes[~chosen], copy.addresses[~chosen]
+                copy.group = copy.group[~chosen]
                 copy.columns = [column[~chosen] for column in copy.columns]
                 remaining.append(copy)
         self._pending = remaining

@@ -15,11 +15,16 @@ class SoftGPUError(Exception):
     """Base class of everything softgpu raises on purpose."""
 
 
+def _shortened(text: str) -> str:
+    """Names and numbers in a PTX text can be of any length."""
+    return text if len(text) <= 240 else f"{text[:239]}…"
+
+
 class PTXSyntaxError(SoftGPUError):
     """The text is not PTX. `line` is the 1-based line in the PTX text."""
 
     def __init__(self, message: str, line: int):
-        super().__init__(f"PTX line {line}: {message}")
+        super().__init__(f"PTX line {line}: {_shortened(message)}")
         self.line = line
 
 
@@ -27,9 +32,9 @@ class UnsupportedPTX(SoftGPUError):
     """The text is PTX that softgpu does not execute. `instruction` is its text, `line` its PTX line."""
 
     def __init__(self, instruction: str, line: int, reason: str = ""):
-        detail = f" ({reason})" if reason else ""
+        detail = f" ({_shortened(reason)})" if reason else ""
         super().__init__(
-            f"PTX line {line}: softgpu does not support `{instruction}`{detail}, "
+            f"PTX line {line}: softgpu does not support `{_shortened(instruction)}`{detail}, "
             "and refuses the kernel rather than guess what it does"
         )
         self.instruction = instruction
@@ -116,8 +121,8 @@ class IncompleteWarp(KernelError):
 
     def __init__(self, *, threads: int, thread: Dim3, block: Dim3, line: int):
         super().__init__(
-            f"The instruction at PTX line {line} needs all 32 threads of a warp, but only {threads} of the warp of thread "
-            f"{thread} of block {block} executed it: the others do not exist or have exited"
+            f"The instruction at PTX line {line} needs all 32 threads of a warp, but only {threads} threads of the "
+            f"warp of thread {thread} of block {block} executed it: the others do not exist or have exited"
         )
         self.threads = threads
         self.thread = thread
