@@ -243,6 +243,10 @@ def _basic_blocks(operations: Sequence[Operation], labels: dict[str, int]) -> li
     return blocks
 
 
+MAX_NESTING = 64
+"""Loops nested deeper than this, which only code without structure has, are not taken apart: it would take too long."""
+
+
 def _loop_contiguous_order(entry: int, successors: dict[int, list[int]]) -> list[int]:
     """A reverse post-order of the reachable nodes in which the nodes of every loop stand together.
 
@@ -251,12 +255,15 @@ def _loop_contiguous_order(entry: int, successors: dict[int, list[int]]) -> list
     et al., "SIMD Re-Convergence at Thread Frontiers", 2011), computed as Bourdoncle's weak topological order.
     """
     order: list[int] = []
-    pending = _components([entry], set(successors), successors)
+    pending = [(1, *component) for component in _components([entry], set(successors), successors)]
     while pending:
-        header, members = pending.pop()
+        depth, header, members = pending.pop()
         order.append(header)
-        if len(members) > 1:
-            pending.extend(_components(successors[header], members - {header}, successors))
+        inner = members - {header}
+        if depth == MAX_NESTING:
+            order.extend(sorted(inner))
+        elif inner:
+            pending.extend((depth + 1, *component) for component in _components(successors[header], inner, successors))
     return order
 
 
@@ -269,6 +276,7 @@ def _components(roots: list[int], nodes: set[int], successors: dict[int, list[in
     number: dict[int, int] = {}
     lowest: dict[int, int] = {}
     open_nodes: list[int] = []
+    opened: dict[int, int] = {}  # a node's position in open_nodes
     closed: set[int] = set()
     components = []
     for root in roots:
@@ -276,6 +284,7 @@ def _components(roots: list[int], nodes: set[int], successors: dict[int, list[in
             continue
         path = [(root, iter(successors[root]))]
         number[root] = lowest[root] = len(number)
+        opened[root] = len(open_nodes)
         open_nodes.append(root)
         while path:
             node, following = path[-1]
@@ -286,6 +295,7 @@ def _components(roots: list[int], nodes: set[int], successors: dict[int, list[in
                     lowest[node] = min(lowest[node], number[successor])
                     continue
                 number[successor] = lowest[successor] = len(number)
+                opened[successor] = len(open_nodes)
                 open_nodes.append(successor)
                 path.append((successor, iter(successors[successor])))
                 break
@@ -295,9 +305,8 @@ def _components(roots: list[int], nodes: set[int], successors: dict[int, list[in
                     parent = path[-1][0]
                     lowest[parent] = min(lowest[parent], lowest[node])
                 if lowest[node] == number[node]:
-                    position = open_nodes.index(node)
-                    members = set(open_nodes[position:])
-                    del open_nodes[position:]
+                    members = set(open_nodes[opened[node] :])
+                    del open_nodes[opened[node] :]
                     closed |= members
                     components.append((node, members))
     return components
