@@ -592,6 +592,8 @@ class _Parser:
             name = self.word("a variable name")
             dimensions = self._dimensions()
             initial = self._initialiser(name, (*dimensions, width) if width else dimensions) if self.accept("=") else ()
+            if initial and space not in ("global", "const"):
+                raise self.error(f"'{name}' is in .{space} memory, which cannot be initialised")
             count = math.prod(dimensions) * (width or 1)
             if dimensions and dimensions[0] == 0 and initial:
                 row = math.prod(dimensions[1:]) * (width or 1)
@@ -781,6 +783,8 @@ class _Body:
             raise parser.error(f"'.{kind}' is not a register type")
         while True:
             name = parser.word("a register name")
+            if name in self.scope.registers or name in self.scope.ranges:
+                raise parser.error(f"register '{name}' is declared twice")
             if parser.accept("<"):
                 self.scope.ranges[name] = (parser._integer(), kind)
                 parser.expect(">")

@@ -165,7 +165,8 @@ class Decoder:
                 return np.array([value & 0xFFFF], np.uint16).view(kind.dtype)
             if immediate.type == kind.name:
                 return np.array([immediate.bits], f"u{kind.bits // 8}").view(kind.dtype)
-            return np.array([value], np.float64).astype(kind.dtype)
+            with np.errstate(over="ignore"):
+                return np.array([value], np.float64).astype(kind.dtype)
         bits = immediate.bits if isinstance(value, float) else value
         fits = immediate.type is None or (kind.name[0] == "b" and TYPE_BITS[immediate.type] == kind.bits)
         if bits is None or not fits:
@@ -188,14 +189,14 @@ class Decoder:
         program, name, offset = self.program, symbol.name, symbol.offset
         for offsets in (program.parameter_offsets, program.shared_offsets, program.local_offsets):
             if name in offsets:
-                address = np.array([offsets[name] + offset], np.int64).astype(np.uint64)
+                address = np.array([(offsets[name] + offset) & (1 << 64) - 1], np.uint64)
                 return lambda chunk, lanes: address
         variable = program.variable(name)
         if variable is None:
             raise self.invalid(f"'{name}' is not declared")
         if variable.is_extern:
             raise self.unsupported(f"{name} is a variable of another module")
-        return lambda chunk, lanes: np.array([chunk.launch.symbols[name] + offset], np.uint64)
+        return lambda chunk, lanes: np.array([(chunk.launch.symbols[name] + offset) & (1 << 64) - 1], np.uint64)
 
     def address(self, operand: Operand) -> Read:
         """The address that a memory operand names, as uint64."""
