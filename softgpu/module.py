@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from softgpu import scheduler
+from softgpu import engines, scheduler
 from softgpu.errors import Dim3, LaunchError
 from softgpu.machine import Launch
 from softgpu.memory import Allocation, Memory
@@ -35,6 +35,8 @@ class Module:
     """
 
     def __init__(self, ptx: str):
+        if not isinstance(ptx, str):
+            raise TypeError(f"a module is made of PTX text, a str, not of {_a(ptx)}")
         self.ptx = parse(ptx)
         self._memory = Memory()
         self._programs: dict[str, Program] = {}
@@ -63,6 +65,8 @@ class Module:
         shared_bytes: int = 0,
         observers: Sequence[Observer] = (),
         instruction_budget: int = scheduler.DEFAULT_BUDGET,
+        engine: str | None = None,
+        shuffle_seed: int | None = None,
     ) -> None:
         """Run a kernel to its end.
 
@@ -71,11 +75,18 @@ class Module:
         integer, or the struct that Mojo wraps a tensor's pointer in). A NumPy scalar is passed by value
         and must have the parameter's size and kind; a struct is an np.void. Python numbers are refused,
         because they do not say how many bits they have. `shared_bytes` is a block's dynamic shared memory.
+        `engine` is one of softgpu.engines.ENGINES; without it the fastest that can run the launch is taken.
+
+        A kernel that issues more than `instruction_budget` instructions is stopped. With a `shuffle_seed`, a number
+        from 0, blocks and warps run in an order that depends on it: a kernel whose result depends on their order then
+        gives different results for different seeds, but the same for the same seed.
 
         Raises LaunchError, UnsupportedPTX or KernelError.
         """
         program = self.program(kernel_name)
         parameters = program.kernel.parameters
+        if not isinstance(args, Sequence) or isinstance(args, str | bytes):
+            raise LaunchError(f"args must be a list of arrays and scalars, not {_a(args)}")
         if len(args) != len(parameters):
             raise LaunchError(f"kernel {kernel_name} takes {len(parameters)} arguments, but {len(args)} were given")
         memory = self._memory
@@ -92,7 +103,18 @@ class Module:
                     values.append(np.uint64(buffers[key]).tobytes())
                 else:
                     values.append(_scalar_bytes(number, argument, parameter))
-            self.launch_raw(kernel_name, grid, block, values, memory, shared_bytes, observers, instruction_budget)
+            self.launch_raw(
+                kernel_name,
+                grid,
+                block,
+                values,
+                memory,
+                shared_bytes,
+                observers,
+                instruction_budget,
+                engine,
+                shuffle_seed,
+            )
         finally:
             for address in buffers.values():
                 memory.free(address)
@@ -107,8 +129,14 @@ class Module:
         shared_bytes: int = 0,
         observers: Sequence[Observer] = (),
         instruction_budget: int = scheduler.DEFAULT_BUDGET,
+        engine: str | None = None,
+        shuffle_seed: int | None = None,
     ) -> None:
         """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter."""
+        _check_number("shared_bytes", shared_bytes, 0)
+        _check_number("instruction_budget", instruction_budget, 1)
+        if shuffle_seed is not None:
+            _check_number("shuffle_seed", shuffle_seed, 0)
         program = self.program(kernel_name)
         declared = program.kernel.parameters
         if len(parameters) != len(declared):
@@ -134,7 +162,7 @@ class Module:
             observers=tuple(observers),
         )
         _check_launch(launch)
-        scheduler.run(launch, instruction_budget)
+        engines.run(launch, instruction_budget, engine, shuffle_seed)
 
     def symbols(self, memory: Memory) -> dict[str, int]:
         """The addresses of the module's .global and .const variables, placed in a memory on first use."""
@@ -152,13 +180,28 @@ class Module:
         return self._variables[self._memory][name].data.view(dtype)
 
 
+def _a(value: object) -> str:
+    """What a value is, as in "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_number(name: str, value: object, smallest: int) -> None:
+    if not _is_integer(value) or value < smallest:  # type: ignore[operator]
+        raise LaunchError(f"{name} must be an integer from {smallest}, not {value!r}")
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none"
 
 
 def _extent(what: str, extent: Extent, limits: Dim3) -> Dim3:
     numbers = extent if isinstance(extent, tuple) else (extent,)
-    if not 1 <= len(numbers) <= 3 or not all(isinstance(number, int | np.integer) for number in numbers):
+    if not 1 <= len(numbers) <= 3 or not all(_is_integer(number) for number in numbers):
         raise LaunchError(f"the {what} must be one to three integers, not {extent!r}")
     x, y, z = (*map(int, numbers), 1, 1)[:3]
     for axis, number, limit in zip("xyz", (x, y, z), limits, strict=True):
@@ -178,7 +221,7 @@ def _check_launch(launch: Launch) -> None:
             f"kernel {kernel.name} was compiled for at most {kernel.max_threads} threads a block, not {threads}"
         )
     shared = launch.program.shared_bytes + launch.shared_bytes
-    if launch.shared_bytes < 0 or shared > MAX_SHARED_BYTES:
+    if shared > MAX_SHARED_BYTES:
         raise LaunchError(
             f"a block needs {shared} bytes of shared memory, but it can have from 0 to {MAX_SHARED_BYTES}"
         )
@@ -204,7 +247,7 @@ def _check_buffer(number: int, array: NDArray, parameter: Parameter) -> None:
 def _scalar_bytes(number: int, scalar: object, parameter: Parameter) -> bytes:
     if not isinstance(scalar, np.generic):
         raise LaunchError(
-            f"argument {number} is a {type(scalar).__name__}: pass a NumPy array for a buffer, "
+            f"argument {number} is {_a(scalar)}: pass a NumPy array for a buffer, "
             f"or a NumPy scalar such as np.int32(5) for a value"
         )
     kinds = {"u": "iub", "s": "iub", "f": "f"}.get(parameter.type[0])

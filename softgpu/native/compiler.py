@@ -1,0 +1,69 @@
+"""Compiles the translation of a program to machine code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from softgpu.native.helpers import HELPERS
+from softgpu.native.translator import ROW_BYTES, Translator
+from softgpu.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A kernel as machine code, and what the runtime must know of it.
+
+    `address` is that of the function; `sites` counts the instructions that remember an allocation; `symbols` are the
+    module's variables that it uses; `loop_heads` gives for the numbers of resume points at which a turn may end the
+    basic block that follows; `rows_bytes` bounds the rows of events between two looks at the cursor.
+    """
+
+    address: int
+    frame_words: int
+    suspends: bool
+    sites: int
+    symbols: tuple[str, ...]
+    loop_heads: dict[int, int]
+    rows_bytes: int
+    engine: Any
+
+
+@cache
+def _host() -> tuple[llvm.Target, str, str]:
+    """The machine that softgpu runs on: target, processor and features."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return (
+        llvm.Target.from_default_triple(),
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+    )
+
+
+def compile_program(program: Program, events: bool) -> Compiled:
+    """Raises NotTranslated where an instruction has no translation."""
+    translator = Translator(program, events, HELPERS)
+    text = translator.translate()
+    module = llvm.parse_assembly(text)
+    host, processor, features = _host()
+    # The engine that is made below takes the target along when it goes.
+    target = host.create_target_machine(cpu=processor, features=features, opt=2, jit=True)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    builder = llvm.create_pass_builder(target, options)
+    builder.getModulePassManager().run(module, builder)
+    engine = llvm.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    return Compiled(
+        address=engine.get_function_address("run"),
+        frame_words=translator.frame_words,
+        suspends=bool(translator.resumes),
+        sites=translator.sites,
+        symbols=tuple(translator.symbols),
+        loop_heads=translator.loop_heads,
+        rows_bytes=translator.rows_here * ROW_BYTES,
+        engine=engine,
+    )

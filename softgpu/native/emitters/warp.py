@@ -1,0 +1,75 @@
+"""What the lanes of a warp do together, and fences (PTX ISA 9.7.9.6, 9.7.13 and 9.7.14).
+
+The thread tells the runtime what it contributes and is suspended until the lanes of its member mask have met.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from softgpu.instructions.table import TYPES, Modifiers, Type
+from softgpu.native import layout
+from softgpu.native.emitters.integer import constant
+from softgpu.native.emitters.table import emits
+from softgpu.native.translator import I64, Translator
+from softgpu.ptx import Operand, Pair, Sink
+
+Value = ir.Value
+
+
+def _meet(t: Translator, kind: int, membermask: Operand, *values: Value) -> None:
+    mask = t.read(membermask, TYPES["u32"])
+    t.suspend(layout.AT_WARP, [constant(I64, kind), *(t.b.zext(value, I64) for value in (mask, *values))])
+
+
+def _answer(t: Translator, word: int, operand: Operand, kind: Type) -> None:
+    t.write(operand, kind, t.resize(t.answer(word), ir.IntType(kind.bits)))
+
+
+@emits("bar warp sync")
+def _(t: Translator, m: Modifiers) -> None:
+    _meet(t, layout.WARP_SYNC, t.operands()[0])
+
+
+_SHUFFLES = {
+    "up": layout.SHUFFLE_UP,
+    "down": layout.SHUFFLE_DOWN,
+    "bfly": layout.SHUFFLE_BUTTERFLY,
+    "idx": layout.SHUFFLE_INDEX,
+}
+
+
+@emits("shfl sync mode=up|down|bfly|idx b32")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, *sources, membermask = t.operands()
+    pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
+    _meet(t, _SHUFFLES[str(m["mode"])], membermask, *(t.read(source, TYPES["u32"]) for source in sources))
+    _answer(t, 1, pair.first, TYPES["u32"])
+    _answer(t, 2, pair.second, TYPES["pred"])
+
+
+_VOTES = {"all": layout.VOTE_ALL, "any": layout.VOTE_ANY, "uni": layout.VOTE_UNIFORM}
+
+
+@emits("vote sync mode=all|any|uni pred")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, predicate, membermask = t.operands()
+    _meet(t, _VOTES[str(m["mode"])], membermask, t.read(predicate, TYPES["pred"]))
+    _answer(t, 1, destination, TYPES["pred"])
+
+
+@emits("vote sync ballot b32")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, predicate, membermask = t.operands()
+    _meet(t, layout.VOTE_BALLOT, membermask, t.read(predicate, TYPES["pred"]))
+    _answer(t, 1, destination, TYPES["b32"])
+
+
+@emits("membar level=cta|gl|sys")
+@emits("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
+@emits("griddepcontrol action=launch_dependents|wait")
+@emits("nanosleep u32")
+def _(t: Translator, m: Modifiers) -> None:
+    """Memory is always consistent here, and time does not pass."""
+    if t.events and t.operation.instruction.opcode in ("membar", "fence"):
+        raise t.not_translated("fences in the stream of events")

@@ -1,0 +1,55 @@
+"""What compiled kernels and the runtime share: where things lie in the context and in a thread's frame.
+
+The context is an array of 64-bit words that belongs to one launch. A frame belongs to one thread: while the thread is
+suspended it holds where to resume, what the thread waits for, and the registers that it needs afterwards.
+"""
+
+from __future__ import annotations
+
+# Words of the context.
+TURN = 0  # instructions a thread may run before it must let others run
+EXECUTED = 1  # instructions that all threads have run
+PARAMETERS = 2  # host address of the parameter space
+SHARED = 3  # host address of the shared memory of the block that runs
+SHARED_BYTES = 4
+LOCAL = 5  # host address of the local memory of the block's first thread
+LOCAL_STRIDE = 6
+THREADS = 7  # host address of the coordinates of the block's threads, three 32-bit words each
+ALLOCATIONS = 8  # host address of the table of allocations: base, size, host address less base
+ALLOCATION_COUNT = 9
+CACHES = 10  # host address of the allocation each instruction used last: base, reach, host address less base
+SYMBOLS = 11  # host address of the device addresses of the module's variables
+FAULT_ADDRESS = 12
+FAULT_PC = 13
+BLOCK = 14  # x, y, z of the block that runs
+BLOCK_EXTENT = 17
+GRID_EXTENT = 20
+DYNAMIC_BYTES = 23
+FIRST_LANE = 24  # lane of the block's first thread in its chunk
+CURSOR = 25  # host address of the next row of events
+CURSOR_LIMIT = 26  # beyond it, the rows must be consumed before a thread goes on
+CONTINUES = 27  # 1 if a launch goes on after an invalid access
+CONTEXT_WORDS = 28
+
+CACHE_WORDS = 3
+
+# Words of a frame.
+RESUME = 0  # where to resume; 0 is the beginning
+WAITS_AT = 1  # position of the operation at which the thread is suspended
+EXCHANGE = 2  # what a suspended thread asks for, and what it gets
+EXCHANGE_WORDS = 6
+REGISTERS = EXCHANGE + EXCHANGE_WORDS
+
+# What a thread returns.
+EXITED = 0
+AT_BARRIER = 1  # exchange: number, thread count, 1 if it waits
+AT_WARP = 2  # exchange: WarpKind, member mask, operands; the result replaces the member mask, and what follows it
+YIELDED = 3
+FULL = 4
+FAULTED = 5
+TRAPPED = 6
+
+# Warp-level instructions.
+WARP_SYNC, SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_BUTTERFLY, SHUFFLE_INDEX = range(5)
+VOTE_ALL, VOTE_ANY, VOTE_UNIFORM, VOTE_BALLOT, MATCH_ANY, MATCH_ALL = range(5, 11)
+REDUCE_ADD, REDUCE_MIN_S, REDUCE_MAX_S, REDUCE_MIN_U, REDUCE_MAX_U, REDUCE_AND, REDUCE_OR, REDUCE_XOR = range(11, 19)
