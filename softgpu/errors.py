@@ -20,11 +20,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 240 else f"{text[:239]}…"
 
 
-def _shortened(text: str) -> str:
-    """Names and numbers in a PTX text can be of any length."""
-    return text if len(text) <= 240 else f"{text[:239]}…"
-
-
 class PTXSyntaxError(SoftGPUError):
     """The text is not PTX. `line` is the 1-based line in the PTX text."""
 
