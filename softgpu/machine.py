@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -189,9 +190,14 @@ class Chunk:
         return coordinates(int(self.block_index[lane]), self.launch.grid)
 
     def special(self, name: str) -> NDArray:
-        """A special register: one element a lane, or a single one where all lanes agree."""
-        if name not in self._special:
-            self._special[name] = np.atleast_1d(SPECIAL_REGISTERS[name](self)).astype(np.uint32)
+        """A special register: one element a lane, or a single one where all lanes agree. What has 64 bits is uint64,
+        anything else uint32."""
+        if name in CLOCKS:
+            self.clock += 1  # so that no two readings are equal
+        elif name in self._special:
+            return self._special[name]
+        dtype = np.uint64 if name in WIDE_REGISTERS else np.uint32
+        self._special[name] = np.atleast_1d(SPECIAL_REGISTERS[name](self)).astype(dtype)
         return self._special[name]
 
     def tell(self, kind: EventKind, instruction: Instruction, lanes: Lanes, **columns: NDArray | int) -> None:
@@ -515,6 +521,21 @@ def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
         "lanemask_le": lambda chunk: (2 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)) - 1,
         "lanemask_gt": lambda chunk: -(2 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)),
         "lanemask_ge": lambda chunk: -(1 << (chunk.thread_index.astype(np.int64) % WARP_SIZE)),
+        # Time is counted in instructions issued, but the global timer in nanoseconds.
+        "clock": lambda chunk: chunk.clock & 0xFFFFFFFF,
+        "clock_hi": lambda chunk: chunk.clock >> 32,
+        "clock64": lambda chunk: chunk.clock,
+        "globaltimer": lambda chunk: time.time_ns(),
+        "globaltimer_lo": lambda chunk: time.time_ns() & 0xFFFFFFFF,
+        "globaltimer_hi": lambda chunk: time.time_ns() >> 32,
+        # Every block is a cluster of its own.
+        "cluster_ctarank": lambda chunk: 0,
+        "cluster_nctarank": lambda chunk: 1,
+        "is_explicit_cluster": lambda chunk: 0,
+        "clusterid.w": lambda chunk: 0,
+        "nclusterid.w": lambda chunk: 1,
+        "cluster_ctaid.w": lambda chunk: 0,
+        "cluster_nctaid.w": lambda chunk: 1,
         "tid.w": lambda chunk: 0,
         "ctaid.w": lambda chunk: 0,
         "ntid.w": lambda chunk: 1,
@@ -525,8 +546,18 @@ def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
         table[f"nctaid.{letter}"] = partial(lambda axis, chunk: chunk.launch.grid[axis], axis)
         table[f"tid.{letter}"] = _axis(lambda chunk: chunk.launch.block, lambda chunk: chunk.thread_index, axis)
         table[f"ctaid.{letter}"] = _axis(lambda chunk: chunk.launch.grid, lambda chunk: chunk.block_index, axis)
+        table[f"clusterid.{letter}"] = table[f"ctaid.{letter}"]
+        table[f"nclusterid.{letter}"] = table[f"nctaid.{letter}"]
+        table[f"cluster_ctaid.{letter}"] = lambda chunk: 0
+        table[f"cluster_nctaid.{letter}"] = lambda chunk: 1
     return table
 
+
+CLOCKS = frozenset(("clock", "clock_hi", "clock64", "globaltimer", "globaltimer_lo", "globaltimer_hi"))
+"""The special registers that change while a kernel runs."""
+
+WIDE_REGISTERS = frozenset(("clock64", "globaltimer", "gridid"))
+"""The special registers of 64 bits."""
 
 SPECIAL_REGISTERS = _special_registers()
 """Special register -> its value in a chunk: one element a lane, or a single number."""

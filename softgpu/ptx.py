@@ -241,6 +241,8 @@ _SPECIAL_REGISTER = re.compile(
 _LINKAGE = {".visible", ".extern", ".weak", ".common"}
 _SPACES = {".global", ".const", ".shared", ".local", ".param"}
 _IGNORED = {".file", ".pragma"}
+_HINTS = {".minnctapersm", ".maxnctapersm", ".maxnreg", ".noreturn", ".reqnctapercluster", ".explicitcluster"}
+_HINTS |= {".maxclusterrank", ".blocksareclusters"}
 _SOURCE_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"\n]*)"', re.MULTILINE)
 _MAX_ELEMENTS = 1 << 32
 _MAX_PARAMETER_BYTES = 32764
@@ -529,10 +531,12 @@ class _Parser:
             kernel.max_threads = x * y * z
             if directive == ".reqntid":
                 kernel.required_block = (x, y, z)
+        elif directive == ".reqnctapercluster" and any(number != 1 for number in numbers):
+            raise UnsupportedPTX(directive, self.token.line, "clusters of more than one block")
         elif directive == ".pragma":
             self.advance()
             self.expect(";")
-        elif directive not in (".minnctapersm", ".maxnctapersm", ".maxnreg", ".noreturn"):
+        elif directive not in _HINTS:
             raise UnsupportedPTX(directive, self.token.line, "unknown kernel directive")
 
     # Declarations

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 from softgpu.instructions.table import FORMS, TYPES, Compute, Modifiers, Type
-from softgpu.machine import SPECIAL_REGISTERS, Chunk, Lanes
+from softgpu.machine import SPECIAL_REGISTERS, WIDE_REGISTERS, Chunk, Lanes
 from softgpu.program import Execute, Operation, Program, Read, Write
 from softgpu.ptx import (
     TYPE_BITS,
@@ -24,6 +24,9 @@ from softgpu.ptx import (
     Symbol,
     Vector,
 )
+
+_HALF_REGISTERS = ("tid", "ntid", "ctaid", "nctaid")
+"""What had 16 bits in the first versions of PTX."""
 
 
 class Decoder:
@@ -174,9 +177,20 @@ class Decoder:
         return np.array([bits & (1 << kind.bits) - 1], f"u{kind.bits // 8}").view(kind.dtype)
 
     def _read_special(self, register: SpecialRegister, kind: Type) -> Read:
+        """PTX ISA chapter 10: registers of 32 bits, of 64 or a predicate; some may be read in part, as of old."""
         name = register.name
         if name not in SPECIAL_REGISTERS:
             raise self.unsupported(f"special register %{name}")
+        if "cluster" in name and self.program.module.architecture < 90:
+            raise self.unsupported(f"%{name} needs the target sm_90 or later")
+        if name == "is_explicit_cluster":
+            fits = kind.name == "pred"
+        elif name in WIDE_REGISTERS:
+            fits = kind.bits == 64 or (name == "gridid" and kind.bits == 32)
+        else:
+            fits = kind.bits == 32 or (kind.bits == 16 and name.rpartition(".")[0] in _HALF_REGISTERS)
+        if not fits or kind.is_float:
+            raise self.invalid(f"%{name} cannot be read as {kind.name}")
 
         def read(chunk: Chunk, lanes: Lanes) -> NDArray:
             value = chunk.special(name)

@@ -105,7 +105,7 @@ def test_limits_that_the_kernel_sets():
     [
         "add.s32.frobnicate %r1, %r1, %r2",
         "add.s8 %r1, %r1, %r2",
-        "mov.u32 %r1, %clock",
+        "mov.u32 %r1, %envreg3",
         "wmma.load.a.sync.aligned.row.m16n16k16.f16 {%r1}, [%rd1]",
         "call.uni foo, ()",
         "ld.weird.u32 %r1, [%rd1]",
