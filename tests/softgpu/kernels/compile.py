@@ -1,6 +1,6 @@
 """Compiles the Mojo kernels of this folder to PTX, into ptx/TARGET/KERNEL.ptx. Run it after a change of a source:
 
-    python tests/softgpu/kernels/compile.py [SOURCE.mojo ...]
+    python tests/softgpu/kernels/compile.py [elementwise.mojo ...]
 
 The tests read the PTX, so only who changes a kernel needs Mojo. Each file begins with a line that names its source and
 the hash of it. Kernels get the names of their functions, and no path of the machine is left.
@@ -79,4 +79,4 @@ def mojo(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    main([Path(argument).resolve() for argument in sys.argv[1:]] or sorted(HERE.glob("*.mojo")))
+    main([HERE / argument for argument in sys.argv[1:]] or sorted(HERE.glob("*.mojo")))

@@ -91,9 +91,9 @@ def pooling(output: Floats, a: Floats, n: Int32):
 
 
 def conv1d_block_boundary(output: Floats, a: Floats, weights: Floats, n: Int32, taps: Int32):
-    """`output[i]` is the sum over `j < taps` of `a[i + j] * weights[j]`; at most TPB + 1 taps, blocks of TPB."""
+    """`output[i]` is the sum over `j < taps` of `a[i + j] * weights[j]`; at most TPB taps, blocks of TPB."""
     var tile = stack_allocation[2 * TPB, Float32, address_space=AddressSpace.SHARED]()
-    var shared_weights = stack_allocation[TPB + 1, Float32, address_space=AddressSpace.SHARED]()
+    var shared_weights = stack_allocation[TPB, Float32, address_space=AddressSpace.SHARED]()
     var local = thread_idx.x
     var i = global_idx.x
     tile[local] = a[i] if i < Int(n) else 0
