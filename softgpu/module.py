@@ -254,7 +254,7 @@ def _scalar_bytes(number: int, scalar: object, parameter: Parameter) -> bytes:
     wrong_kind = kinds is not None and not parameter.is_array and scalar.dtype.kind not in kinds
     if scalar.dtype.itemsize != parameter.nbytes or wrong_kind:
         raise LaunchError(
-            f"argument {number} is an {scalar.dtype} of {scalar.dtype.itemsize} bytes, "
+            f"argument {number} is {_a(scalar)} of {scalar.dtype.itemsize} bytes, "
             f"but parameter {parameter.name} is a {_described(parameter)}"
         )
     return scalar.tobytes()
