@@ -43,10 +43,28 @@ def inline_calls(module: PTXModule, kernel: Kernel) -> Kernel:
     has_calls = any(instruction.opcode == "call" for instruction in kernel.instructions)
     if not has_calls and all(variable.space != "param" for variable in kernel.variables.values()):
         return kernel
+    if _size(module, kernel.instructions, {}) > MAX_INSTRUCTIONS:
+        reason = f"with its calls, the kernel has over {MAX_INSTRUCTIONS} instructions"
+        raise UnsupportedPTX(f".entry {kernel.name}", kernel.line, reason)
     inliner = _Inliner(module, kernel)
     inliner.copy(kernel.instructions, kernel.labels, _Names())
     _resolve_parameters(inliner.kernel)
     return inliner.kernel
+
+
+def _size(module: PTXModule, instructions: Sequence[Instruction], sizes: dict[str, int], depth: int = 0) -> int:
+    """How many instructions a body has with its calls. What is wrong with a call is found when it is replaced."""
+    total = len(instructions)
+    for instruction in instructions:
+        target = instruction.operands[1] if instruction.opcode == "call" else None
+        function = module.function(target.name) if isinstance(target, Symbol) else None
+        if function is None or depth == MAX_DEPTH:
+            continue
+        if function.name not in sizes:
+            sizes[function.name] = 0
+            sizes[function.name] = _size(module, function.instructions, sizes, depth + 1)
+        total += sizes[function.name]
+    return total
 
 
 @dataclass(slots=True)
@@ -97,10 +115,6 @@ class _Inliner:
     def emit(self, template: Instruction, opcode: str, modifiers: Sequence[str], operands: Sequence[Operand]) -> None:
         """Add an instruction that stands where `template` does."""
         instructions = self.kernel.instructions
-        if len(instructions) >= MAX_INSTRUCTIONS:
-            raise UnsupportedPTX(
-                template.text, template.line, f"with its calls, the kernel has over {MAX_INSTRUCTIONS} instructions"
-            )
         instructions.append(
             replace(
                 template,
