@@ -787,7 +787,8 @@ class _Body:
             raise parser.error(f"'.{kind}' is not a register type")
         while True:
             name = parser.word("a register name")
-            if name in self.scope.registers or name in self.scope.ranges:
+            # %p<8> declares %p0 to %p7, beside which there may be a %p.
+            if name in (self.scope.ranges if parser.token.text == "<" else self.scope.registers):
                 raise parser.error(f"register '{name}' is declared twice")
             if parser.accept("<"):
                 self.scope.ranges[name] = (parser._integer(), kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -113,7 +114,7 @@ def double_to_half(value: float) -> int:
     if size >= 65520.0:
         return sign | 0x7C00
     # The last bit of a half of this size is worth 2**unit.
-    unit = max(np.frexp(size)[1] - 11, -24) if size > 0 else -24
+    unit = max(math.frexp(size)[1] - 11, -24) if size > 0 else -24
     steps = int(np.rint(size * 2.0**-unit))
     return sign | ((unit + 24) * 1024 + steps)
 
