@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from softgpu import Memory, MemoryFault
+from softgpu import Memory, MemoryFault, Observer, PTXSyntaxError, UnsupportedPTX
+from softgpu.events import EventFlag
 
 
 def faulting(module, *args, grid=1, block=32, **options) -> MemoryFault:
@@ -185,3 +186,230 @@ def test_a_32_bit_address_wraps_around_with_its_offset(kernel):
     out = np.zeros(64, np.uint32)
     kernel(code).launch("k", 1, 64, [out])
     assert out.tolist() == list(range(63, -1, -1))
+
+
+INTEGER_TYPES = [f"{kind}{bits}" for kind in "bus" for bits in (8, 16, 32, 64)]
+
+
+@pytest.mark.parametrize("kind", INTEGER_TYPES)
+@pytest.mark.parametrize("register", [16, 32, 64])
+def test_a_load_extends_to_the_register_and_a_store_takes_the_low_bits(kernel, kind, register):
+    size = int(kind[1:]) // 8
+    if register < 8 * size:
+        pytest.skip("registers are as wide as the type, or wider")
+    name = {16: "%h1", 32: "%r1", 64: "%rd3"}[register]
+    module = kernel(
+        f"""ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [a]; ld.global.{kind} {name}, [%rd2];
+        st.global.b{register} [%rd1], {name}; st.global.{kind} [%rd1+8], {name}; ret;""",
+        ["u64 out", "u64 a"],
+    )
+    for value in (0, 1, (1 << 8 * size - 1) - 1, 1 << 8 * size - 1, (1 << 8 * size) - 1, 0xA5B6C7D8E9FA0B1C):
+        value &= (1 << 8 * size) - 1
+        out, a = np.full(16, 0x77, np.uint8), np.frombuffer(value.to_bytes(size, "little"), np.uint8).copy()
+        module.launch("k", 1, 1, [out, a])
+        signed = value - (1 << 8 * size) if kind[0] == "s" and value >> 8 * size - 1 else value
+        assert int.from_bytes(out[: register // 8], "little") == signed & (1 << register) - 1
+        assert int.from_bytes(out[8 : 8 + size], "little") == value
+        assert (out[8 + size :] == 0x77).all()
+
+
+@pytest.mark.parametrize("kind", [*INTEGER_TYPES, "f32", "f64"])
+@pytest.mark.parametrize("vector", [2, 4])
+@pytest.mark.parametrize("space", ["global", "shared", "local", "generic"])
+def test_vectors_of_every_type_go_through_every_memory(kernel, kind, vector, space):
+    bits = int(kind[1:])
+    prefix = {8: "%h", 16: "%h", 32: "%f" if kind == "f32" else "%r", 64: "%fd" if kind == "f64" else "%rd"}[bits]
+    names = "{" + ", ".join(f"{prefix}{4 + i}" for i in range(vector)) + "}"
+    total = bits // 8 * vector
+    place, dot = (
+        ("cell", f".{space}") if space in ("shared", "local") else ("%rd3", ".global" if space == "global" else "")
+    )
+    variable = f".{space} .align 16 .b8 cell[64];" if space in ("shared", "local") else ""
+    code = f"""{variable} ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [a]; add.u64 %rd3, %rd1, 16;
+        ld.global.v{vector}.{kind} {names}, [%rd2]; st{dot}.v{vector}.{kind} [{place}], {names};
+        ld{dot}.v{vector}.{kind} {names}, [{place}]; st.global.v{vector}.{kind} [%rd1], {names}; ret;"""
+    module, out = kernel(code, ["u64 out", "u64 a"]), np.zeros(32, np.uint8)
+    a = np.random.default_rng(1).integers(0, 256, 16).astype(np.uint8)
+    if total > 16:
+        with pytest.raises(UnsupportedPTX, match="vectors of more than 16 bytes"):
+            module.launch("k", 1, 1, [out, a])
+        return
+    module.launch("k", 1, 1, [out, a])
+    assert (out[:total] == a[:total]).all() and not out[total:16].any()
+    offset = np.arange(33).astype(np.uint8)
+    off = code.replace("[%rd2]", f"[%rd2+{total // 2}]")
+    error = faulting(kernel(off, ["u64 out", "u64 a"]), out, offset, block=1)
+    assert f"multiple of {total}" in str(error) and error.size == total
+
+
+def test_elements_that_nobody_wants(kernel):
+    code = """ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [a]; mov.u32 %r2, 9;
+        ld.global.v4.u32 {%r1, _, %r3, _}, [%rd2]; st.global.v2.u32 [%rd1], {%r1, %r3}; ret;"""
+    out = np.zeros(2, np.uint32)
+    kernel(code, ["u64 out", "u64 a"]).launch("k", 1, 1, [out, np.arange(5, 9, dtype=np.uint32)])
+    assert out.tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "ld.u32 %r1, [%rd2]",
+        "ld.weak.global.u32 %r1, [%rd2]",
+        "ld.weak.u32 %r1, [%rd2].unified",
+        "ld.global.u32 %r1, [%rd2].unified, %rd9",
+        "ld.global.ca.u32 %r1, [%rd2]",
+        "ld.global.cv.u32 %r1, [%rd2]",
+        "ld.global.lu.u32 %r1, [%rd2]",
+        "ld.global.nc.u32 %r1, [%rd2]",
+        "ld.global.cg.nc.u32 %r1, [%rd2]",
+        "ld.global.nc.L1::no_allocate.L2::128B.u32 %r1, [%rd2]",
+        "ld.global.nc.L1::evict_last.L2::cache_hint.L2::256B.u32 %r1, [%rd2], %rd9",
+        "ld.global.L1::evict_first.L2::evict_last.u32 %r1, [%rd2]",
+        "ld.global.L2::cache_hint.u32 %r1, [%rd2], %rd9",
+        "ld.volatile.u32 %r1, [%rd2]",
+        "ld.volatile.global.L2::64B.u32 %r1, [%rd2]",
+        "ld.relaxed.cta.global.u32 %r1, [%rd2]",
+        "ld.relaxed.gpu.global.L1::evict_first.u32 %r1, [%rd2]",
+        "ld.acquire.sys.u32 %r1, [%rd2]",
+        "ld.acquire.cluster.global.u32 %r1, [%rd2]",
+        "ld.mmio.relaxed.sys.global.u32 %r1, [%rd2]",
+        "ldu.global.u32 %r1, [%rd2]",
+        "ldu.u32 %r1, [%rd2]",
+    ],
+)
+def test_every_spelling_of_a_load(kernel, load):
+    policies = "createpolicy.fractional.L2::evict_last.L2::evict_unchanged.b64 %rd9, 0.5;"
+    code = f"ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [a]; {policies} {load}; st.global.u32 [%rd1], %r1; ret;"
+    out = np.zeros(1, np.uint32)
+    if load.endswith("unified, %rd9"):
+        with pytest.raises(PTXSyntaxError, match="expected 2 operands, found 3"):
+            kernel(code, ["u64 out", "u64 a"]).launch("k", 1, 1, [out, np.array([41], np.uint32)])
+        return
+    kernel(code, ["u64 out", "u64 a"]).launch("k", 1, 1, [out, np.array([41], np.uint32)])
+    assert out[0] == 41
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "st.u32 [%rd1], 41",
+        "st.weak.global.u32 [%rd1], 41",
+        "st.global.wb.u32 [%rd1], 41",
+        "st.global.cs.u32 [%rd1], 41",
+        "st.global.wt.u32 [%rd1], 41",
+        "st.global.L1::no_allocate.u32 [%rd1], 41",
+        "st.global.L1::evict_last.L2::evict_first.L2::cache_hint.u32 [%rd1], 41, %rd9",
+        "st.volatile.global.u32 [%rd1], 41",
+        "st.relaxed.gpu.u32 [%rd1], 41",
+        "st.release.cta.global.u32 [%rd1], 41",
+        "st.release.sys.global.L2::cache_hint.u32 [%rd1], 41, %rd9",
+        "st.mmio.relaxed.sys.global.u32 [%rd1], 41",
+    ],
+)
+def test_every_spelling_of_a_store(kernel, store):
+    code = f"ld.param.u64 %rd1, [out]; createpolicy.cvt.L2.b64 %rd9, %rd1; {store}; ret;"
+    out = np.zeros(1, np.uint32)
+    kernel(code).launch("k", 1, 1, [out])
+    assert out[0] == 41
+
+
+@pytest.mark.parametrize("space", ["shared::cta", "shared::cluster"])
+def test_a_block_is_a_cluster_of_its_own(kernel, space):
+    code = f""".shared .align 4 .u32 cell; ld.param.u64 %rd1, [out]; st.{space}.u32 [cell], 41;
+        atom.{space}.add.u32 %r1, [cell], 1; ld.{space}.u32 %r1, [cell]; st.global.u32 [%rd1], %r1; ret;"""
+    out = np.zeros(1, np.uint32)
+    kernel(code).launch("k", 1, 1, [out])
+    assert out[0] == 42
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ld.relaxed.global.u32 %r1, [%rd1]",
+        "ld.acquire.gpu.const.u32 %r1, [%rd1]",
+        "ld.release.gpu.global.u32 %r1, [%rd1]",
+        "ld.volatile.local.u32 %r1, [%rd1]",
+        "ld.shared.nc.u32 %r1, [%rd1]",
+        "ld.global.pred %p1, [%rd1]",
+        "ld.global.v8.b32 {%r1, %r2, %r3, %r4, %r5, %r6, %r7, %r8}, [%rd1]",
+        "st.acquire.gpu.global.u32 [%rd1], %r1",
+        "st.const.u32 [%rd1], %r1",
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%rd1], %r1, [%rd2]",
+        "red.async.relaxed.cluster.global.add.u32 [%rd1], %r1, [%rd2]",
+        "multimem.ld_reduce.global.add.u32 %r1, [%rd1]",
+        "red.acquire.gpu.global.add.u32 [%rd1], %r1",
+        "red.global.exch.b32 [%rd1], %r1",
+        "atom.global.add.f16 %h1, [%rd1], %h2",
+        "atom.global.add.b32 %r1, [%rd1], %r2",
+        "atom.shared.add.v2.f32 {%f1, %f2}, [%rd1], {%f3, %f4}",
+        "atom.global.exch.b128 %r1, [%rd1], %r2",
+        "atom.local.add.u32 %r1, [%rd1], %r2",
+    ],
+)
+def test_what_is_no_load_or_store_is_refused_by_name(kernel, code):
+    with pytest.raises(UnsupportedPTX) as caught:
+        kernel(f"ld.param.u64 %rd1, [out]; {code}; ret;").launch("k", 1, 1, [np.zeros(8, np.uint32)])
+    assert caught.value.instruction == code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "prefetch.global.L1 [%rd1]",
+        "prefetch.L2 [%rd1]",
+        "prefetch.global.L2::evict_last [%rd1]",
+        "prefetchu.L1 [%rd1]",
+        "applypriority.global.L2::evict_normal [%rd1], 128",
+        "discard.global.L2 [%rd1], 128",
+        "createpolicy.range.global.L2::evict_last.L2::evict_first.b64 %rd2, [%rd1], 64, 128",
+        "createpolicy.fractional.L2::evict_first.b64 %rd2",
+    ],
+)
+def test_what_steers_the_caches_changes_nothing(kernel, code):
+    out = np.array([41], np.uint32)
+    kernel(f"ld.param.u64 %rd1, [out]; {code}; ret;").launch("k", 1, 1, [out])
+    assert out[0] == 41
+
+
+class Accesses(Observer):
+    def __init__(self):
+        self.seen = []
+
+    def access(self, launch, access):
+        self.seen.append(access)
+
+
+def test_the_valid_accesses_of_a_faulting_instruction_are_reported_and_done(kernel):
+    """Of 8 threads, three store outside and one is misaligned; the others have stored before the launch fails."""
+    code = """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd2, %r1, 4, %rd1;
+        setp.eq.u32 %p1, %r1, 2; @%p1 add.u64 %rd2, %rd2, 1; add.u32 %r2, %r1, 100; st.global.u32 [%rd2], %r2; ret;"""
+    seen, out = Accesses(), np.zeros(5, np.uint32)
+    error = faulting(kernel(code), out, block=8, observers=[seen])
+    assert error.thread == (2, 0, 0)
+    assert out.tolist() == [100, 101, 0, 103, 104]
+    assert [(one.thread.tolist(), one.flags) for one in seen.seen] == [
+        ([0, 1, 3, 4], 0),
+        ([2], EventFlag.INVALID),
+        ([5, 6, 7], EventFlag.INVALID),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "flags"),
+    [
+        ("ld.global.u32 %r1, [%rd1]", 0),
+        ("ld.volatile.global.u32 %r1, [%rd1]", EventFlag.STRONG),
+        ("ld.relaxed.gpu.global.u32 %r1, [%rd1]", EventFlag.STRONG),
+        ("ld.acquire.gpu.u32 %r1, [%rd1]", EventFlag.STRONG | EventFlag.ACQUIRE),
+        ("st.global.u32 [%rd1], %r1", 0),
+        ("st.release.gpu.global.u32 [%rd1], %r1", EventFlag.STRONG | EventFlag.RELEASE),
+        ("st.mmio.relaxed.sys.global.u32 [%rd1], %r1", EventFlag.STRONG),
+        ("atom.global.add.u32 %r1, [%rd1], 1", EventFlag.STRONG),
+        ("atom.acq_rel.gpu.global.add.u32 %r1, [%rd1], 1", EventFlag.STRONG | EventFlag.ACQUIRE | EventFlag.RELEASE),
+        ("red.release.gpu.global.add.u32 [%rd1], 1", EventFlag.STRONG | EventFlag.RELEASE),
+    ],
+)
+def test_observers_hear_how_an_access_is_ordered(kernel, code, flags):
+    seen = Accesses()
+    kernel(f"ld.param.u64 %rd1, [out]; {code}; ret;").launch("k", 1, 1, [np.zeros(1, np.uint32)], observers=[seen])
+    assert [one.flags for one in seen.seen] == [flags]
