@@ -243,6 +243,13 @@ class _Inliner:
         kind = parameter.type if parameter.type[0] in "fp" else f"b{TYPE_BITS[parameter.type]}"
         if parameter.is_array or (isinstance(target, Symbol) and isinstance(source, Symbol)):
             raise PTXSyntaxError(f"`{call.text}` does not pass {parameter.name} as a .param variable", call.line)
+        for operand in (target, source):
+            if isinstance(operand, Register) and TYPE_BITS[operand.type] != TYPE_BITS[parameter.type]:
+                raise PTXSyntaxError(
+                    f"`{call.text}`: register {operand.name.partition('@')[0]} is {operand.type}, but {parameter.name} "
+                    f"is {parameter.type}",
+                    call.line,
+                )
         if isinstance(source, Symbol):
             self.emit(call, "ld", ("param", kind), [target, Address(source, 0)])
         elif isinstance(target, Symbol):
