@@ -416,7 +416,7 @@ def find_nth_set(mask: Array, base: Array, offset: Array) -> Array:
     remaining = np.maximum(np.abs(offset.astype(np.int64)), 1)
     for distance in range(32):
         position = base.astype(np.int64) + step * distance
-        here = (position >= 0) & (position < 32) & ((offset != 0) | (distance == 0))
+        here = (base < 32) & (position >= 0) & (position < 32) & ((offset != 0) | (distance == 0))
         here = here & (mask.astype(np.int64) >> np.clip(position, 0, 31) & 1).astype(bool)
         remaining = remaining - here
         result = np.where(here & (remaining == 0), position.astype(np.uint32), result)

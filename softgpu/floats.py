@@ -344,7 +344,7 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
     total, rest, _ = _fma_terms(a, b, c)
     result = total + rest
     # The terms are exact only well inside the range; zeros need IEEE's rules for their sign.
-    plain = a * b + c
+    plain = np.where(np.isfinite(a) & np.isfinite(b) & np.isinf(c), c, a * b + c)
     simple = ~np.isfinite(a) | ~np.isfinite(b) | ~np.isfinite(c) | (a == 0) | (b == 0)
     inside = _fma_terms_are_exact(a, b, c)
     result = np.where(simple | (inside & (result == 0)), plain, result)

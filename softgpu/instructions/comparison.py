@@ -146,6 +146,7 @@ _setp(_FLOAT_COMPARISONS, "ftz? type=f16x2", "p|q = T T", _set_predicates_of_hal
 _setp(_FLOAT_COMPARISONS, "type=bf16x2", "p|q = T T", _set_predicates_of_halves, since=90)
 _set(f"{_FLOAT_COMPARISONS} ftz? result=f16|u16|s16|u32|s32 type=f16", "R = T T")
 _set(f"{_FLOAT_COMPARISONS} result=bf16|u16|s16|u32|s32 type=bf16", "R = T T", since=90)
+_set(f"{_FLOAT_COMPARISONS} result=bf16 type=f16", "R = T T", since=90)
 _set(f"{_FLOAT_COMPARISONS} ftz? result=f16x2|u32|s32 type=f16x2", "R = T T")
 _set(f"{_FLOAT_COMPARISONS} result=bf16x2|u32|s32 type=bf16x2", "R = T T", since=90)
 

@@ -15,8 +15,7 @@ from softgpu.program import Execute
 
 ROUNDING = "rounding=rn|rz|rm|rp"
 INTEGRAL = "integral=rni|rzi|rmi|rpi"
-WIDE_INTEGERS = "u16|s16|u32|s32|u64|s64"
-CONVERTED_INTEGERS = f"u8|s8|{WIDE_INTEGERS}"
+CONVERTED_INTEGERS = "u8|s8|u16|s16|u32|s32|u64|s64"
 
 
 def _conversion(form: str, since: int = 0) -> Callable[[Callable[[Modifiers], Compute]], Callable]:
@@ -30,7 +29,7 @@ def _conversion(form: str, since: int = 0) -> Callable[[Callable[[Modifiers], Co
             write = decoder.write(destination, m.type, widths_may_differ=True)
             return lambda chunk, lanes: write(chunk, lanes, convert(read(chunk, lanes)))
 
-        instruction(form, since)(decode)
+        instruction(form, since, "T = S")(decode)
         return function
 
     return enter
@@ -47,7 +46,7 @@ def _(m: Modifiers) -> Compute:
 
 @_conversion(f"cvt {ROUNDING} ftz? sat? type=f32 source={CONVERTED_INTEGERS}")
 @_conversion(f"cvt {ROUNDING} sat? type=f16|f64 source={CONVERTED_INTEGERS}")
-@_conversion(f"cvt {ROUNDING} type=bf16 source={WIDE_INTEGERS}", since=90)
+@_conversion(f"cvt {ROUNDING} type=bf16 source={CONVERTED_INTEGERS}", since=90)
 def _(m: Modifiers) -> Compute:
     target, mode = fl.FORMATS[m.type.name], str(m["rounding"])
 
@@ -60,7 +59,7 @@ def _(m: Modifiers) -> Compute:
 
 @_conversion(f"cvt {INTEGRAL} ftz? sat? type={CONVERTED_INTEGERS} source=f32")
 @_conversion(f"cvt {INTEGRAL} sat? type={CONVERTED_INTEGERS} source=f16|f64")
-@_conversion(f"cvt {INTEGRAL} type={WIDE_INTEGERS} source=bf16", since=90)
+@_conversion(f"cvt {INTEGRAL} type={CONVERTED_INTEGERS} source=bf16", since=90)
 def _(m: Modifiers) -> Compute:
     mode = str(m["integral"])[:2]
     return lambda a: fl.float_to_integer(_source(m, a), m.type.dtype, mode, from_f64=m.source.bits == 64)
@@ -78,7 +77,11 @@ def _(m: Modifiers) -> Compute:
 @_conversion(f"cvt {ROUNDING} ftz? sat? type=f32 source=f64")
 @_conversion(f"cvt {ROUNDING} ftz? sat? type=f16 source=f32")
 @_conversion(f"cvt {ROUNDING} sat? type=f16 source=f64")
+@_conversion(f"cvt {ROUNDING} type=f16 source=bf16", since=90)
 @_conversion(f"cvt {ROUNDING} type=bf16 source=f16|f64", since=90)
+@_conversion("cvt ftz type=f32 source=bf16", since=90)
+@_conversion("cvt rounding=rm|rp ftz? type=bf16 source=f32")
+@_conversion("cvt rounding=rn|rz ftz type=bf16 source=f32")
 @_conversion(f"cvt {INTEGRAL} ftz? sat? type=f32 source=f32")
 @_conversion(f"cvt {INTEGRAL} sat? type=f64 source=f64")
 @_conversion(f"cvt {INTEGRAL} sat? type=f16 source=f16")

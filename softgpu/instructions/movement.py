@@ -82,6 +82,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 _SPACE_WINDOWS = {
     "shared": SHARED_WINDOW,
     "shared::cta": SHARED_WINDOW,
+    "shared::cluster": SHARED_WINDOW,
     "local": LOCAL_WINDOW,
     "param": PARAMETER_WINDOW,
     "param::entry": PARAMETER_WINDOW,
@@ -90,22 +91,26 @@ _SPACES = "global|shared|shared::cta|local|const|param|param::entry"
 
 
 def _window(m: Modifiers) -> np.uint64:
-    """Where the addresses of a space begin among the generic ones. Global and constant memory begin at 0."""
+    """Where the addresses of a space begin among the generic ones. Global and constant memory begin at 0; a block
+    is a cluster of its own."""
     return np.uint64(_SPACE_WINDOWS.get(str(m["space"]), 0))
 
 
 @computes(f"cvta space={_SPACES} type=u64", "T = T")
+@computes("cvta space=shared::cluster type=u64", "T = T", since=90)
 def _(m: Modifiers) -> Compute:
     window = _window(m)
     return lambda a: a + window
 
 
 @computes(f"cvta to space={_SPACES} type=u64", "T = T")
+@computes("cvta to space=shared::cluster type=u64", "T = T", since=90)
 def _(m: Modifiers) -> Compute:
     window = _window(m)
     return lambda a: a - window
 
 
+@computes("isspacep space=shared::cluster", "pred = u64", since=90)
 @computes("isspacep space=shared|shared::cta|local|param|param::entry", "pred = u64")
 def _(m: Modifiers) -> Compute:
     window = _window(m) >> WINDOW_SHIFT
