@@ -25,7 +25,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 WARP_SIZE = 32
-BARRIERS = 16
+CLUSTER_BARRIER = 16
+BARRIERS = 17
 
 # Columns of a node.
 TIME, WARP, LANES, WARP_TIME, BARRIER_TIME, FIRST, SECOND = range(7)
@@ -322,9 +323,13 @@ def arrive(order, lane, block, barrier, waits):
 def open_barrier(order, block, barrier):
     """A barrier opens for those who have arrived."""
     first = block * order.warps_per_block
+    if barrier == CLUSTER_BARRIER:
+        # Its waits are no events: whoever has arrived is taken to have waited. A cluster is one block here.
+        order.waiting[block, barrier] = order.arrived[block, barrier]
     is_full = True
     for warp in range(order.warps_per_block):
         waiting = order.waiting[block, barrier, warp]
+        is_full &= barrier != CLUSTER_BARRIER
         is_full &= waiting | order.exited[first + warp] == order.existing[warp]
         is_full &= waiting == order.arrived[block, barrier, warp]
     if is_full:
@@ -335,7 +340,8 @@ def open_barrier(order, block, barrier):
             lanes = order.waiting[block, barrier, warp]
             if lanes:
                 node = _join(order, node, _known_by_lanes(order, first + warp, lanes, block))
-                node = _node(order, first + warp, np.int64(lanes), node, 0)
+                if barrier != CLUSTER_BARRIER:
+                    node = _node(order, first + warp, np.int64(lanes), node, 0)
         for warp in range(order.warps_per_block):
             if order.waiting[block, barrier, warp]:
                 _let_lanes_know(order, first + warp, order.waiting[block, barrier, warp], block, node)

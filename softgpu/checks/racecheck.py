@@ -138,7 +138,7 @@ def _reaches(launch: Launch, start: int, end: int) -> bool:
 
     program = launch.program
     labels = program.kernel.labels
-    pending, seen = [start + 1], set()
+    pending, seen = [start + 1], set[int]()
     while pending:
         pc = pending.pop()
         if pc in seen or pc >= len(program.operations):
@@ -151,7 +151,7 @@ def _reaches(launch: Launch, start: int, end: int) -> bool:
         if isinstance(control, Barrier):
             continue
         if isinstance(control, Branch):
-            pending.append(labels[control.label])
+            pending += [labels[label] for label in control.labels]
         if not isinstance(control, Branch | Exit | Trap) or operation.guard is not None:
             pending.append(pc + 1)
     return False

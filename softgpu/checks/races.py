@@ -320,7 +320,7 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
     """An access to a whole cell, in which what is older than `since` is forgotten."""
     now = np.uint32(order.counters[ordering.NOW])
     me = np.uint32(thread + 1)
-    writer = cell[WRITER]
+    writer, raced = cell[WRITER], False
     before = np.int64(cell[WRITE_SITE])
     if writer != 0 and (cell[WRITE_TIME] >= since or before & SITE_ASYNC):
         if before & SITE_ASYNC:
@@ -334,6 +334,7 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
             and not is_ordered(order, lane, block, np.int64(writer) - 1, cell[WRITE_TIME])
         ):
             equal = value == cell[VALUE] and not (site | before) & (SITE_ATOMIC | SITE_ASYNC)
+            raced = True
             _hazard(races, order, block, writer, before, me, site, equal, space, address, nbytes)
     if site & SITE_WRITES:
         for column in (READER, READER_2):
@@ -345,8 +346,11 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
                 order, lane, block, np.int64(reader) - 1, cell[column + 1]
             ):
                 _hazard(races, order, block, reader, before, me, site, False, space, address, nbytes)
-        cell[WRITER], cell[WRITE_TIME], cell[WRITE_SITE], cell[VALUE] = me, now, site, value
         cell[READER] = cell[READER_2] = 0
+        weak_before = (raced or writer == me) and site & SITE_STRONG and not before & SITE_STRONG
+        if weak_before and cell[WRITE_TIME] >= max(since, order.barrier_time[block]):
+            return  # the earlier write races with the strong accesses of others, and this one does not
+        cell[WRITER], cell[WRITE_TIME], cell[WRITE_SITE], cell[VALUE] = me, now, site, value
     else:
         _remember_read(order, cell, since, block, me, now, site)
 
