@@ -55,7 +55,7 @@ def execute(text):
                     np.uint64(buffer + 512 * number).tobytes()[: one.nbytes].ljust(one.nbytes, b"\0")
                     for number, one in enumerate(module.program(kernel).kernel.parameters)
                 ]
-                module.launch_raw(kernel, 2, 40, parameters, memory, instruction_budget=1500)
+                module.launch_raw(kernel, 2, 40, parameters, memory, instruction_budget=1500, engine="lockstep")
             except SoftGPUError as error:
                 errors.append(error)
     return errors
