@@ -9,37 +9,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 from mojo._package_root import get_package_root
 from mojo.run import subprocess_run_mojo
 
+from softgpu.driver.functions import NOT_SUPPORTED
+from softgpu.driver.stubs import object_file
 from softgpu.errors import SoftGPUError
 
 SOURCES = Path(__file__).parent
-
-# What MAX looks up in the driver and softgpu does not have: each answers "not supported" and is named on stderr.
-NOT_SUPPORTED = """
-    cuCtxCreate_v2 cuCtxDestroy cuCtxEnablePeerAccess cuDeviceGetGraphMemAttribute cuDeviceGetMemPool
-    cuDeviceGetP2PAttribute cuFuncGetParamInfo cuGraphAddChildGraphNode cuGraphAddEmptyNode cuGraphAddKernelNode
-    cuGraphAddMemcpyNode cuGraphAddMemsetNode cuGraphCreate cuGraphDebugDotPrint cuGraphDestroy cuGraphExecDestroy
-    cuGraphInstantiate cuGraphInstantiateWithFlags cuGraphInstantiateWithParams cuGraphKernelNodeSetAttribute
-    cuGraphLaunch cuMemAddressFree cuMemAddressReserve cuMemCreate cuMemExportToShareableHandle
-    cuMemGetHandleForAddressRange cuMemHostRegister_v2 cuMemHostUnregister cuMemMap cuMemPoolSetAccess
-    cuMemPoolTrimTo cuMemRelease cuMemSetAccess cuMemUnmap cuMemcpyBatchAsync cuMemcpyPeer cuMemcpyPeerAsync
-    cuMemsetD2D32Async cuMemsetD2D32_v2 cuModuleGetGlobal_v2 cuMulticastAddDevice cuMulticastBindMem
-    cuMulticastCreate cuMulticastGetGranularity cuMulticastUnbind cuOccupancyMaxActiveBlocksPerMultiprocessor
-    cuPointerGetAttributes cuPointerSetAttribute cuStreamBeginCapture cuStreamEndCapture cuStreamGetCaptureInfo_v2
-    cuStreamWaitValue64_v2 cuTensorMapEncodeIm2col cuTensorMapEncodeTiled
-""".split()
-
-STUB = """
-
-@export
-def {name}() abi("C") -> Int32:
-    return not_supported("{name}")
-"""
+CUDA_PARTS = ("device", "context", "memory", "copies", "modules")
+"""The modules in cuda/ that define driver functions. Each is compiled to an object, because Mojo exports nothing of a
+module that is imported; `state` is what they share."""
 
 # What MAX runs in place of NVIDIA's assembler (`PROGRAM in.ptx -o out.cubin --gpu-name=sm_80 …`): the PTX itself is
 # what softgpu executes, so it is handed through.
@@ -69,9 +53,8 @@ def modular_lib_folder() -> Path:
 
 def built_driver() -> Path:
     """The folder with `libcuda.so.1`, `libnvidia-ml.so.1` and `assembler`; builds it if it is not there."""
-    sources = {name: (SOURCES / f"{name}.mojo").read_text() for name in ("cuda", "nvml")}
-    sources["cuda"] += "".join(STUB.format(name=name) for name in NOT_SUPPORTED)
-    identity = [version("mojo-compiler"), ASSEMBLER, *sources.values()]
+    sources = [SOURCES / "nvml.mojo", *sorted((SOURCES / "cuda").glob("*.mojo"))]
+    identity = [version("mojo-compiler"), ASSEMBLER, NOT_SUPPORTED, *(source.read_text() for source in sources)]
     folder = cache_folder() / f"driver-{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}"
     if folder.exists():
         return folder
@@ -79,8 +62,15 @@ def built_driver() -> Path:
     cache_folder().mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix="building-", dir=cache_folder()))
     try:
-        _build_library(building, sources["cuda"], "libcuda.so.1")
-        _build_library(building, sources["nvml"], "libnvidia-ml.so.1")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = [SOURCES / "nvml.mojo", *(SOURCES / "cuda" / f"{part}.mojo" for part in CUDA_PARTS)]
+            nvml, *cuda = pool.map(lambda source: _compile(source, building), parts)
+        stubs = building / "stubs.o"
+        stubs.write_bytes(object_file(NOT_SUPPORTED))
+        _link([nvml], building / "libnvidia-ml.so.1")
+        _link([*cuda, stubs], building / "libcuda.so.1")
+        for made in (nvml, *cuda, stubs):
+            made.unlink()
         assembler = building / "assembler"
         assembler.write_text(ASSEMBLER)
         assembler.chmod(0o755)
@@ -95,27 +85,28 @@ def built_driver() -> Path:
     return folder
 
 
-def _build_library(folder: Path, source: str, soname: str) -> None:
-    mojo_file = folder / f"{soname.split('.')[0]}.mojo"
-    mojo_file.write_text(source)
-    object_file = mojo_file.with_suffix(".o")
+def _compile(source: Path, folder: Path) -> Path:
+    """The object file of a Mojo source."""
+    object_file = folder / f"{source.stem}.o"
     compiled = subprocess_run_mojo(
-        ["build", "--emit", "object", str(mojo_file), "-o", str(object_file)], capture_output=True, text=True
+        ["build", "--emit", "object", str(source), "-o", str(object_file)], capture_output=True, text=True
     )
     if compiled.returncode != 0:
         mojo = version("mojo-compiler")
-        raise SoftGPUError(f"softgpu's {soname} does not compile with Mojo {mojo}:\n{compiled.stderr}")
+        raise SoftGPUError(f"softgpu's {source.name} does not compile with Mojo {mojo}:\n{compiled.stderr}")
+    return object_file
+
+
+def _link(objects: list[Path], library: Path) -> None:
     linker = _package_root() / "bin" / "lld"
     runtime = modular_lib_folder() / "libKGENCompilerRTShared.so"
-    output = folder / soname
     linked = subprocess.run(
-        [linker, "-flavor", "gnu", "-shared", "-soname", soname, object_file, runtime, "-o", output],
+        [linker, "-flavor", "gnu", "-shared", "-soname", library.name, *objects, runtime, "-o", library],
         capture_output=True,
         text=True,
     )
     if linked.returncode != 0:
-        raise SoftGPUError(f"softgpu's {soname} does not link:\n{linked.stderr}")
-    object_file.unlink()
+        raise SoftGPUError(f"softgpu's {library.name} does not link:\n{linked.stderr}")
 
 
 def _package_root() -> Path:

@@ -42,6 +42,9 @@ def install() -> Launcher:
     # Every buffer an allocation of its own, so that an access past its end cannot land in a neighbour unseen.
     os.environ["MODULAR_DEVICE_CONTEXT_MEMORY_MANAGER_SIZE_PERCENT"] = "0"
 
+    # Programs that this one starts, as Mojo's compiler, look for a GPU on their own.
+    os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, (str(folder), os.environ.get("LD_LIBRARY_PATH"))))
+
     # glibc answers a later dlopen("libcuda.so.1") with any loaded library of that soname.
     ctypes.CDLL(str(modular_lib_folder() / "libKGENCompilerRTShared.so"), ctypes.RTLD_GLOBAL)
     ctypes.CDLL(str(folder / "libnvidia-ml.so.1"), ctypes.RTLD_GLOBAL)
