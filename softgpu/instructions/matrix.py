@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu import arithmetic as ar
+from softgpu import floats as fl
 from softgpu.errors import IncompleteWarp
 from softgpu.instructions.decoder import Decoder, Write
 from softgpu.instructions.memory import space_of
@@ -100,7 +100,7 @@ def _viewed(dtype: str) -> Callable[[NDArray], NDArray]:
 
 
 def _bfloats(registers: NDArray) -> NDArray:
-    return ar.bfloat_to_float(registers[..., None].view(np.uint16)).astype(np.float64)
+    return fl.FORMATS["bf16"].unpack(registers[..., None].view(np.uint16)).astype(np.float64)
 
 
 def _tensor_floats(registers: NDArray) -> NDArray:
@@ -144,7 +144,7 @@ def _sum_of_products(a: NDArray, b: NDArray, c: NDArray) -> NDArray:
 def _chain(a: NDArray, b: NDArray, c: NDArray) -> NDArray:
     for k in range(a.shape[2]):
         left, right = (np.ascontiguousarray(np.broadcast_to(x, c.shape)) for x in (a[:, :, k, None], b[:, None, k, :]))
-        c = ar.fma64(left.reshape(-1), right.reshape(-1), c.reshape(-1)).reshape(c.shape)
+        c = fl.fma64(left.reshape(-1), right.reshape(-1), c.reshape(-1)).reshape(c.shape)
     return c
 
 
@@ -159,11 +159,11 @@ def _count_different(a: NDArray, b: NDArray, c: NDArray) -> NDArray:
 
 
 def _f32(x: NDArray) -> NDArray:
-    return np.where(np.isnan(x), ar.canonical_nan(np.dtype(np.float32)), x.astype(np.float32))
+    return fl.FORMATS["f32"].canonical(x.astype(np.float32))
 
 
 def _f16(x: NDArray) -> NDArray:
-    return np.where(np.isnan(x), ar.canonical_nan(np.dtype(np.float16)), x.astype(np.float16))
+    return fl.FORMATS["f16"].canonical(x.astype(np.float16))
 
 
 def _wrapped(x: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu import arithmetic as ar
+from softgpu import floats as fl
 from softgpu.events import PLAIN, EventFlag
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Compute, Modifiers, Type, instruction
@@ -114,7 +114,7 @@ def _decrement(old: NDArray, limit: NDArray) -> NDArray:
 
 
 def _canonical(x: NDArray) -> NDArray:
-    return np.where(np.isnan(x), ar.canonical_nan(x.dtype), x)
+    return fl.FORMATS[f"f{8 * x.dtype.itemsize}"].canonical(x)
 
 
 def _add_float(old: NDArray, value: NDArray) -> NDArray:
@@ -122,13 +122,17 @@ def _add_float(old: NDArray, value: NDArray) -> NDArray:
 
 
 def _add_flushing(old: NDArray, value: NDArray) -> NDArray:
-    return ar.flush(_canonical(ar.flush(old) + ar.flush(value)))
+    single = fl.FORMATS["f32"]
+    return fl.flush(_canonical(fl.flush(old, single) + fl.flush(value, single)), single)
 
 
 def _on_bfloats(compute: Compute) -> Compute:
     """The operation on the bits of bf16 numbers. Rounding to f32 in between does no harm: it has more than twice the
     precision."""
-    return lambda old, value: ar.float_to_bfloat(compute(ar.bfloat_to_float(old), ar.bfloat_to_float(value)), "rn")
+    brain = fl.FORMATS["bf16"]
+    return lambda old, value: brain.canonical(
+        brain.round(compute(brain.unpack(old), brain.unpack(value)).astype(np.float64))
+    )
 
 
 def _on_pairs(compute: Compute, half: str) -> Compute:
@@ -150,8 +154,8 @@ _INTEGER_UPDATES: dict[str, Compute] = {
 }
 _FLOAT_UPDATES: dict[str, Compute] = {
     "add": _add_float,
-    "min": lambda old, value: ar.float_min(old, value, False),
-    "max": lambda old, value: ar.float_max(old, value, False),
+    "min": lambda old, value: fl.minimum(old, value, False),
+    "max": lambda old, value: fl.maximum(old, value, False),
 }
 
 
