@@ -3,17 +3,29 @@
 from pathlib import Path
 
 import softgpu
-from softgpu.instructions.__main__ import supported
+from softgpu.instructions.__main__ import notation, supported
+from softgpu.instructions.table import Form
 
 
 def test_the_list_is_up_to_date():
     file = Path(softgpu.__file__).parent / "SUPPORTED.md"
-    assert file.read_text() == supported(), "run `python -m softgpu.instructions > softgpu/SUPPORTED.md`"
+    is_same = file.read_text() == supported()
+    assert is_same, "run `python -m softgpu.instructions > softgpu/SUPPORTED.md`"
 
 
 def test_forms_are_written_as_in_the_manual():
-    text = supported()
-    assert "| lop3 | `lop3.b32` |" in text
-    assert "`add.sat.s32`" in text
-    assert "`bra{.uni}`" in text
-    assert "`shf.{l,r}.{wrap,clamp}.b32`" in text
+    slots = (
+        ("sat", ("sat",), True),
+        ("cache", ("ca", "cg"), True),
+        ("sync", ("sync",), False),
+        ("t", ("u8", "s8"), False),
+    )
+    form = Form("op sat? cache=ca|cg? sync t=u8|s8", slots, lambda decoder, m: None)
+    assert notation("op", form) == "`op{.sat}{.ca,.cg}.sync.{u8,s8}`"
+    later = Form("op", (), lambda decoder, m: None, since=90)
+    assert notation("op", later) == "`op` (sm_90)"
+
+
+def test_instructions_stand_with_their_kind():
+    integers = supported().partition("## Integer arithmetic")[2].partition("\n## ")[0]
+    assert "`add.sat.s32`" in integers and "`popc.{b32,b64}`" in integers and "f32" not in integers
