@@ -513,7 +513,7 @@ class _Scheduler:
             block=chunk.block_of(lane),
             warp=None if number is not None else int(chunk.thread_index[lane]) // WARP_SIZE,
             lines=[mine.line, *elsewhere],
-            source=_source_lines([mine]),
+            source=source_lines([mine]),
             elsewhere=" and ".join(facts) or "there are no more to come",
         )
 
@@ -525,11 +525,11 @@ class _Scheduler:
             kernel=self.launch.kernel,
             budget=self.budget,
             lines=sorted({instruction.line for instruction in instructions}),
-            source=_source_lines(instructions),
+            source=source_lines(instructions),
         )
 
 
-def _source_lines(instructions: Sequence[Instruction]) -> str:
+def source_lines(instructions: Sequence[Instruction]) -> str:
     """The lines of the source that instructions came from: " (kernel.mojo:7 to 9)", or nothing if that is unknown."""
     lines: dict[str, set[int]] = {}
     for instruction in instructions:
