@@ -8,12 +8,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.errors import BarrierDeadlock, Dim3, InstructionBudgetExceeded, KernelError, TrapError, UnsupportedPTX
+from softgpu.errors import BarrierDeadlock, Dim3, IllegalInstruction, InstructionBudgetExceeded, KernelError, TrapError
 from softgpu.machine import WARP_SIZE, Launch, coordinates
 from softgpu.native import layout, runtime
 from softgpu.native.compiler import Compiled, compile_program
+from softgpu.native.faults import memory_fault
 from softgpu.native.translator import NotTranslated
-from softgpu.program import Operation, Program
+from softgpu.program import Branch, Operation, Program
+from softgpu.scheduler import source_lines
 
 BLOCKS_PER_CALL = 4096
 """Python sees to signals in between."""
@@ -72,6 +74,7 @@ class _Execution:
         self.facts = np.zeros((slots, runtime.FACTS), np.int64)
         self.facts[:, runtime.BLOCK] = -1
         self.used = np.zeros((slots, threads), np.int64)
+        self.times = np.zeros((slots, runtime.BARRIERS, threads), np.int64)
         self.progress = np.zeros(runtime.PROGRESS_WORDS, np.int64)
         self.progress[runtime.NEXT] = first
         self.grid = np.array(launch.grid, np.int64)
@@ -110,6 +113,7 @@ class _Execution:
                 self.masks,
                 self.facts,
                 self.used,
+                self.times,
                 self.grid,
                 self.launch.threads_per_block,
                 min(self.end, int(progress[runtime.NEXT]) + BLOCKS_PER_CALL),
@@ -121,24 +125,28 @@ class _Execution:
 
     # Failing
 
-    def _failure(self, status: int) -> KernelError | UnsupportedPTX:
+    def _failure(self, status: int) -> KernelError:
         launch, slot, thread = self.launch, int(self.progress[runtime.SLOT]), int(self.progress[runtime.THREAD])
         if status == runtime.DEADLOCK:
             return self._deadlock(slot)
         if status == runtime.OVER_BUDGET:
             return self._over_budget(slot, thread)
+        where = {"thread": coordinates(thread, launch.block), "block": self._block(slot)}
         if status == runtime.BAD_BARRIER:
             operation = self._waits_at(slot, thread)
-            number = self.frames[slot, thread, layout.EXCHANGE]
-            reason = (
-                "barriers are numbered 0 to 15" if number >= runtime.BARRIERS else "thread counts are multiples of 32"
-            )
-            return UnsupportedPTX(operation.instruction.text, operation.instruction.line, reason)
-        where = coordinates(thread, launch.block), self._block(slot)
+            number, count = self.frames[slot, thread, layout.EXCHANGE : layout.EXCHANGE + 2].tolist()
+            if number >= runtime.BARRIERS:
+                return _illegal(operation, f"the barrier is number {number}, but barriers are numbered 0 to 15", where)
+            return _illegal(operation, f"the thread count is {count}, but thread counts are multiples of 32", where)
         operation = launch.program.operations[int(self.context[layout.FAULT_PC])]
+        address = int(self.context[layout.FAULT_ADDRESS]) & (1 << 64) - 1
         if status == layout.TRAPPED:
-            return TrapError(thread=where[0], block=where[1], line=operation.instruction.line)
-        return self._fault(operation, *where)
+            return TrapError(line=operation.instruction.line, **where)
+        if status == layout.ILLEGAL:
+            assert isinstance(operation.control, Branch)
+            labels = len(operation.control.labels)
+            return _illegal(operation, f"the index {address} is beyond the {labels} labels of its list", where)
+        return memory_fault(launch, operation, address, **where)
 
     def _block(self, slot: int) -> Dim3:
         return coordinates(int(self.facts[slot, runtime.BLOCK]), self.launch.grid)
@@ -146,43 +154,45 @@ class _Execution:
     def _waits_at(self, slot: int, thread: int) -> Operation:
         return self.launch.program.operations[int(self.frames[slot, thread, layout.WAITS_AT])]
 
-    def _fault(self, operation: Operation, thread: Dim3, block: Dim3) -> KernelError:
-        from softgpu.native.faults import memory_fault
-
-        address = int(self.context[layout.FAULT_ADDRESS]) & (1 << 64) - 1
-        return memory_fault(self.launch, operation, address, thread, block)
-
     def _deadlock(self, slot: int) -> BarrierDeadlock:
-        """Describe why none of the block's threads can go on, as the lock-step engine does."""
+        """Describe what the block's first thread that waits is waiting for, as the lock-step engine does."""
         threads = self.launch.threads_per_block
+        index = np.arange(threads)
 
         def lanes(row: int) -> NDArray[np.bool_]:
             bits = self.masks[slot, row][:, None] >> np.arange(WARP_SIZE) & 1
             return bits.reshape(-1)[:threads].astype(bool)
 
         alive, at_warp = lanes(runtime.ALIVE), lanes(runtime.AT_WARP)
-        operations = [self._waits_at(slot, thread) if alive[thread] else None for thread in range(threads)]
-        lines = np.array([one.instruction.line if one else 0 for one in operations])
         first = int(np.flatnonzero(alive)[0])
+        places = self.frames[slot, :, layout.WAITS_AT]
+        instructions = [operation.instruction for operation in self.launch.program.operations]
         number = None
         if at_warp[first]:
-            here = at_warp & np.array([one is operations[first] for one in operations])
-            expected = int(alive.sum())
+            kinds, masks = (self.frames[slot, :, layout.EXCHANGE + word] for word in (0, 1))
+            meeting = np.where(kinds == layout.WARP_SYNC, -1, places)
+            of_mask = int(masks[first]) >> index % WARP_SIZE & 1 == 1
+            awaited = (index // WARP_SIZE == first // WARP_SIZE) & of_mask
+            here = awaited & at_warp & (masks == masks[first]) & (meeting == meeting[first])
+            expected = int((awaited & alive).sum())
         else:
-            waiting = [number for number in range(runtime.BARRIERS) if lanes(runtime.WAITING + number)[first]]
-            number = waiting[0]
-            here = lanes(runtime.ARRIVED + number)
+            number = next(one for one in range(runtime.BARRIERS) if lanes(runtime.WAITING + one)[first])
+            awaited, here = np.ones(threads, bool), lanes(runtime.ARRIVED + number)
             expected = int(self.facts[slot, number]) or int(alive.sum())
-        elsewhere = sorted(set(lines[alive & ~here].tolist()))
-        exited = int((~alive).sum())
+        others = np.flatnonzero(awaited & alive & ~here)
+        exited = int((awaited & ~alive).sum())
+        elsewhere = sorted({instructions[place].line for place in places[others].tolist()})
         facts = [f"the others wait at PTX line {', '.join(map(str, elsewhere))}"] if elsewhere else []
         facts += [f"{exited} have exited"] if exited else []
+        mine = instructions[places[first]]
         return BarrierDeadlock(
             barrier=number,
             arrived=int(here.sum()),
             expected=expected,
             block=self._block(slot),
-            lines=[int(lines[first]), *elsewhere],
+            warp=None if number is not None else first // WARP_SIZE,
+            lines=[mine.line, *elsewhere],
+            source=source_lines([mine]),
             elsewhere=" and ".join(facts) or "there are no more to come",
         )
 
@@ -200,12 +210,15 @@ class _Execution:
             if status != layout.YIELDED:
                 break
         ranks = set().union(*(loop_of(program, head) for head in heads)) if heads else {self._rank(slot, thread)}
-        lines = set()
-        for rank in ranks:
-            block = program.blocks[rank]
-            lines |= {operation.instruction.line for operation in block.operations}
-            lines |= {block.control.instruction.line} if block.control else set()
-        return InstructionBudgetExceeded(kernel=self.launch.kernel, budget=self.budget, lines=sorted(lines))
+        blocks = [program.blocks[rank] for rank in ranks]
+        operations = [one for block in blocks for one in (*block.operations, block.control) if one is not None]
+        instructions = [operation.instruction for operation in operations]
+        return InstructionBudgetExceeded(
+            kernel=self.launch.kernel,
+            budget=self.budget,
+            lines=sorted({instruction.line for instruction in instructions}),
+            source=source_lines(instructions),
+        )
 
     def _rank(self, slot: int, thread: int) -> int:
         """The basic block in which a thread is suspended."""
@@ -214,6 +227,11 @@ class _Execution:
             if operation is block.control or any(operation is one for one in block.operations):
                 return rank
         raise AssertionError
+
+
+def _illegal(operation: Operation, reason: str, where: dict[str, Dim3]) -> IllegalInstruction:
+    instruction = operation.instruction
+    return IllegalInstruction(instruction=instruction.text, line=instruction.line, reason=reason, **where)
 
 
 def loop_of(program: Program, head: int) -> set[int]:

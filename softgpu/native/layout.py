@@ -37,19 +37,24 @@ CACHE_WORDS = 3
 RESUME = 0  # where to resume; 0 is the beginning
 WAITS_AT = 1  # position of the operation at which the thread is suspended
 EXCHANGE = 2  # what a suspended thread asks for, and what it gets
-EXCHANGE_WORDS = 6
+EXCHANGE_WORDS = 5
 REGISTERS = EXCHANGE + EXCHANGE_WORDS
 
 # What a thread returns.
 EXITED = 0
-AT_BARRIER = 1  # exchange: number, thread count, 1 if it waits
-AT_WARP = 2  # exchange: WarpKind, member mask, operands; the result replaces the member mask, and what follows it
+AT_BARRIER = 1  # exchange: number, thread count, 1 if it waits plus 2 if it arrives plus 4 if it votes, and the vote;
+# the answer: how many voted yes, and how many arrived
+AT_WARP = 2  # exchange: the kind of instruction, member mask, operands; the answer: the result and a predicate
 YIELDED = 3
 FULL = 4
 FAULTED = 5
 TRAPPED = 6
+ILLEGAL = 7  # an index beyond the labels of a branch
 
-# Warp-level instructions.
+# Where the answer to a suspended thread begins, in the exchange.
+ANSWER = 1
+
+# Kinds of warp-level instructions.
 WARP_SYNC, SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_BUTTERFLY, SHUFFLE_INDEX = range(5)
-VOTE_ALL, VOTE_ANY, VOTE_UNIFORM, VOTE_BALLOT, MATCH_ANY, MATCH_ALL = range(5, 11)
-REDUCE_ADD, REDUCE_MIN_S, REDUCE_MAX_S, REDUCE_MIN_U, REDUCE_MAX_U, REDUCE_AND, REDUCE_OR, REDUCE_XOR = range(11, 19)
+VOTE_ALL, VOTE_ANY, VOTE_UNIFORM, VOTE_BALLOT, MATCH_ANY, MATCH_ALL, ELECT = range(5, 12)
+REDUCE_ADD, REDUCE_MIN, REDUCE_MAX, REDUCE_AND, REDUCE_OR, REDUCE_XOR = range(12, 18)

@@ -6,27 +6,33 @@ use up their turn may wait for others by spinning, so everyone else gets a turn 
 
 from __future__ import annotations
 
+import numpy as np
 from numba import int64, njit
 
 from softgpu.native import layout
 from softgpu.native.helpers import call_thread, load64, store64
 
 WARP_SIZE = 32
-BARRIERS = 16
+BARRIERS = 17
+"""The sixteen of a block, and that of a cluster, which is one block here."""
 
 # Rows of the masks of a block: 32 lanes a warp.
 READY = 0
 ALIVE = 1
 AT_WARP = 2
 ARRIVED = 3  # one row a barrier: arrived since it last opened
-WAITING = ARRIVED + BARRIERS  # one row a barrier: those of them who wait
-MASK_ROWS = WAITING + BARRIERS
+WAITING = ARRIVED + BARRIERS  # one row a barrier: those who wait for it to open
+VOTES = WAITING + BARRIERS  # one row a barrier: those who voted yes as they arrived
+MASK_ROWS = VOTES + BARRIERS
 
 # Columns of the facts of a block: the thread counts asked for at its barriers, and
 TOUCHED = BARRIERS  # bits of the barriers at which somebody has arrived
 BLOCK = BARRIERS + 1  # linear index in the grid, -1 for none
 LEVEL = BARRIERS + 2  # how long turns have become
 FACTS = BARRIERS + 3
+
+# What a thread does at a barrier.
+WAITS, ARRIVES, REDUCES = 1, 2, 4
 
 # Where run() says how far it came, and with what.
 NEXT = 0
@@ -51,16 +57,16 @@ def _frame_word(frame: int, word: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _begin(context, frames, frame_words, suspends, shared, local, masks, facts, used, grid, threads, slot, block):
+def _begin(frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot, block):
     """Set up a slot for a block."""
-    warps = masks.shape[2]
     masks[slot] = 0
-    for warp in range(warps):
+    for warp in range(masks.shape[2]):
         lanes = min(WARP_SIZE, threads - warp * WARP_SIZE)
         masks[slot, READY, warp] = masks[slot, ALIVE, warp] = (1 << lanes) - 1
     facts[slot] = 0
     facts[slot, BLOCK] = block
     used[slot] = 0
+    times[slot] = 0
     shared[slot] = 0xFF
     local[slot] = 0xFF
     if suspends:
@@ -69,122 +75,228 @@ def _begin(context, frames, frame_words, suspends, shared, local, masks, facts, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _open(masks, facts, slot, barrier):
-    """Open a barrier if everyone has arrived who must.
+def _count(mask):
+    """The number of ones."""
+    number = 0
+    while mask:
+        mask &= mask - 1
+        number += 1
+    return number
 
-    Arrival is by warp: a warp has arrived when all its threads that have not exited have.
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _may_open(masks, facts, times, slot, barrier):
+    """Whether everyone has arrived at a barrier who must.
+
+    Arrival is by warp: a warp has arrived as often as all its threads have that have not exited.
     """
-    complete, missing, some = 0, False, False
+    some, all_of_them = False, True
     for warp in range(masks.shape[2]):
         arrived = masks[slot, ARRIVED + barrier, warp]
-        absent = masks[slot, ALIVE, warp] & ~arrived
         some = some or arrived != 0
-        missing = missing or absent != 0
-        complete += arrived != 0 and absent == 0
+        all_of_them = all_of_them and masks[slot, ALIVE, warp] & ~arrived == 0
     count = facts[slot, barrier]
-    if not some or (missing if count == 0 else complete * WARP_SIZE < count):
-        return False
+    if count == 0 or not some:
+        return some and all_of_them
+    arrivals = 0
     for warp in range(masks.shape[2]):
-        masks[slot, READY, warp] |= masks[slot, WAITING + barrier, warp]
-        masks[slot, WAITING + barrier, warp] = 0
-        masks[slot, ARRIVED + barrier, warp] = 0
+        awaited = masks[slot, ALIVE, warp] | masks[slot, ARRIVED + barrier, warp]
+        least = -1
+        for lane in range(WARP_SIZE):
+            if awaited >> lane & 1:
+                often = times[slot, barrier, warp * WARP_SIZE + lane]
+                least = often if least < 0 else min(least, often)
+        arrivals += max(least, 0)
+    return arrivals * WARP_SIZE >= count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _open(frames, frame_bytes, masks, facts, times, slot, barrier):
+    """Open a barrier: those who wait go on, and learn how many have arrived and how many have voted yes."""
+    votes, arrived = 0, 0
+    for warp in range(masks.shape[2]):
+        votes += _count(masks[slot, VOTES + barrier, warp] & masks[slot, ARRIVED + barrier, warp])
+        arrived += _count(masks[slot, ARRIVED + barrier, warp])
+    for warp in range(masks.shape[2]):
+        waiting = masks[slot, WAITING + barrier, warp]
+        for lane in range(WARP_SIZE):
+            if waiting >> lane & 1:
+                frame = frames + (warp * WARP_SIZE + lane) * frame_bytes
+                if _frame_word(frame, layout.EXCHANGE + 2) & REDUCES:
+                    store64(frame + 8 * (layout.EXCHANGE + layout.ANSWER), votes)
+                    store64(frame + 8 * (layout.EXCHANGE + layout.ANSWER + 1), arrived)
+        masks[slot, READY, warp] |= waiting
+        for row in (ARRIVED, WAITING, VOTES):
+            masks[slot, row + barrier, warp] = 0
+    times[slot, barrier] = 0
     facts[slot, barrier] = 0
     facts[slot, TOUCHED] &= ~(1 << barrier)
-    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _arrive(frame, masks, facts, times, slot, warp, lane):
+    """A thread is at a barrier. Returns its number, or -1 if there is no such barrier."""
+    barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
+    does, vote = _frame_word(frame, layout.EXCHANGE + 2), _frame_word(frame, layout.EXCHANGE + 3)
+    bit = 1 << lane
+    if barrier >= BARRIERS or count % WARP_SIZE:
+        return -1
+    if does & ARRIVES:
+        masks[slot, ARRIVED + barrier, warp] |= bit
+        masks[slot, VOTES + barrier, warp] &= ~bit
+        if vote:
+            masks[slot, VOTES + barrier, warp] |= bit
+        times[slot, barrier, warp * WARP_SIZE + lane] += 1
+        facts[slot, barrier] = max(facts[slot, barrier], count)
+        facts[slot, TOUCHED] |= 1 << barrier
+    if does & WAITS and masks[slot, ARRIVED + barrier, warp] & bit:
+        masks[slot, READY, warp] &= ~bit
+        masks[slot, WAITING + barrier, warp] |= bit
+    return barrier
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _meet(frames, frame_bytes, masks, slot, warp):
-    """Let the lanes of a warp go on that wait for each other and are complete."""
+    """Let the lanes of a warp go on that wait for each other and are complete.
+
+    Lanes meet that wait with the same member mask at the same instruction, or at any `bar.warp.sync`. All lanes of the
+    mask must be there that have not exited. A lane that its own mask does not name waits for nobody.
+    """
     rest, released = masks[slot, AT_WARP, warp], 0
     while rest:
-        here, place, complete = 0, -1, True
-        for lane in range(WARP_SIZE):
-            if rest >> lane & 1:
-                at = _frame_word(frames + lane * frame_bytes, layout.WAITS_AT)
-                if place < 0:
-                    place = at
-                if at == place:
-                    here |= 1 << lane
-        for lane in range(WARP_SIZE):
-            if here >> lane & 1:
-                members = _frame_word(frames + lane * frame_bytes, layout.EXCHANGE + 1)
-                complete = complete and members & masks[slot, ALIVE, warp] & ~here == 0
-        rest &= ~here
-        if complete:
+        first = _lowest(rest)
+        place, mask = _meeting(frames + first * frame_bytes)
+        here = 0
+        for lane in range(first, WARP_SIZE):
+            if rest >> lane & 1 and _meeting(frames + lane * frame_bytes) == (place, mask):
+                here |= 1 << lane
+        if not mask >> first & 1:
+            here = 1 << first
             _exchange(frames, frame_bytes, here)
             released |= here
+        elif mask & masks[slot, ALIVE, warp] & ~here == 0:
+            here &= mask
+            _exchange(frames, frame_bytes, here)
+            released |= here
+        else:
+            here &= mask
+        rest &= ~here
     masks[slot, AT_WARP, warp] &= ~released
     masks[slot, READY, warp] |= released
-    return released != 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _exchange(frames, frame_bytes, here):
-    """Carry out a warp-level instruction for the lanes that are here."""
-    first = 0
-    while not here >> first & 1:
-        first += 1
-    kind = _frame_word(frames + first * frame_bytes, layout.EXCHANGE)
+def _lowest(mask):
+    """The position of the lowest one."""
+    position = 0
+    while not mask >> position & 1:
+        position += 1
+    return position
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _meeting(frame):
+    """Where a lane meets others, and its member mask."""
+    anywhere = _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC
+    return -1 if anywhere else _frame_word(frame, layout.WAITS_AT), _frame_word(frame, layout.EXCHANGE + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _exchange(frames, frame_bytes, members):
+    """Carry out a warp-level instruction for lanes that meet."""
+    kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE)
     if kind == layout.WARP_SYNC:
         return
-    if layout.SHUFFLE_UP <= kind <= layout.SHUFFLE_INDEX:
-        _shuffle(frames, frame_bytes, here, kind)
-    elif layout.VOTE_ALL <= kind <= layout.VOTE_BALLOT:
-        _vote(frames, frame_bytes, here, kind)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _shuffle(frames, frame_bytes, here, kind):
+    operands = np.empty((3, WARP_SIZE), np.int64)
     for lane in range(WARP_SIZE):
-        if here >> lane & 1:
-            frame = frames + lane * frame_bytes + 8 * layout.EXCHANGE
-            offset, limits = _frame_word(frame, 3) & 31, _frame_word(frame, 4)
-            segment, clamp = limits >> 8 & 31, limits & 31
-            highest = (lane & segment) | (clamp & ~segment)
-            if kind == layout.SHUFFLE_UP:
-                source = lane - offset
-            elif kind == layout.SHUFFLE_DOWN:
-                source = lane + offset
-            elif kind == layout.SHUFFLE_BUTTERFLY:
-                source = lane ^ offset
-            else:
-                source = (lane & segment) | (offset & ~segment)
-            inside = source >= highest if kind == layout.SHUFFLE_UP else source <= highest
+        if members >> lane & 1:
+            for operand in range(3):
+                operands[operand, lane] = _frame_word(frames + lane * frame_bytes, layout.EXCHANGE + 2 + operand)
+    votes, reduced = 0, 0
+    if layout.VOTE_ALL <= kind <= layout.VOTE_BALLOT:
+        for lane in range(WARP_SIZE):
+            if members >> lane & 1:
+                votes |= operands[0, lane] << lane
+    elif kind >= layout.REDUCE_ADD:
+        reduced = _reduce(kind, operands[0], members)
+    for lane in range(WARP_SIZE):
+        if not members >> lane & 1:
+            continue
+        result, predicate = reduced, 0
+        if kind <= layout.SHUFFLE_INDEX:
+            source, predicate = _source_lane(kind, lane, operands[1, lane], operands[2, lane])
             # Reading from a lane that takes no part is undefined; here it gives the reader's own value.
-            if not inside or not here >> source & 1:
-                source = lane
-            store64(frame + 8, _frame_word(frames + source * frame_bytes, layout.EXCHANGE + 2))
-            # The offset has been read, and only by this lane.
-            store64(frame + 24, int64(inside))
-    for lane in range(WARP_SIZE):
-        if here >> lane & 1:
-            frame = frames + lane * frame_bytes + 8 * layout.EXCHANGE
-            store64(frame + 16, _frame_word(frame, 3))
+            result = operands[0, source if members >> source & 1 else lane]
+        elif kind == layout.VOTE_ALL:
+            result = int64(votes == members)
+        elif kind == layout.VOTE_ANY:
+            result = int64(votes != 0)
+        elif kind == layout.VOTE_UNIFORM:
+            result = int64(votes == members or votes == 0)
+        elif kind == layout.VOTE_BALLOT:
+            result = votes
+        elif kind <= layout.MATCH_ALL:
+            result = 0
+            for other in range(WARP_SIZE):
+                if members >> other & 1 and operands[0, other] == operands[0, lane]:
+                    result |= 1 << other
+            predicate = int64(result == members)
+            if kind == layout.MATCH_ALL and not predicate:
+                result = 0
+        elif kind == layout.ELECT:
+            result = _lowest(members)
+            predicate = int64(result == lane)
+        answer = frames + lane * frame_bytes + 8 * (layout.EXCHANGE + layout.ANSWER)
+        store64(answer, result)
+        store64(answer + 8, predicate)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _vote(frames, frame_bytes, here, kind):
-    votes = 0
-    for lane in range(WARP_SIZE):
-        if here >> lane & 1:
-            votes |= _frame_word(frames + lane * frame_bytes, layout.EXCHANGE + 2) << lane
-    for lane in range(WARP_SIZE):
-        if here >> lane & 1:
-            frame = frames + lane * frame_bytes + 8 * layout.EXCHANGE
-            mask = _frame_word(frame, 1)
-            ballot, members = votes & mask, here & mask
-            if kind == layout.VOTE_ALL:
-                ballot = int64(ballot == members)
-            elif kind == layout.VOTE_ANY:
-                ballot = int64(ballot != 0)
-            elif kind == layout.VOTE_UNIFORM:
-                ballot = int64(ballot == members or ballot == 0)
-            store64(frame + 8, ballot)
+def _source_lane(kind, lane, offset, limits):
+    """The lane that a shuffle reads from, and 1 if it is within the segment."""
+    segment, clamp, offset = limits >> 8 & 31, limits & 31, offset & 31
+    highest = (lane & segment) | (clamp & ~segment)
+    if kind == layout.SHUFFLE_UP:
+        source = lane - offset
+        inside = source >= highest
+    else:
+        if kind == layout.SHUFFLE_DOWN:
+            source = lane + offset
+        elif kind == layout.SHUFFLE_BUTTERFLY:
+            source = lane ^ offset
+        else:
+            source = (lane & segment) | (offset & ~segment)
+        inside = source <= highest
+    return (source, 1) if inside else (lane, 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _run_block(function, context, frames, frame_bytes, masks, facts, used, threads, budget, slot, progress):
+def _reduce(kind, values, members):
+    """The reduction of words that were extended to 64 bits as their type says."""
+    result, first = int64(0), True
+    for lane in range(WARP_SIZE):
+        if not members >> lane & 1:
+            continue
+        value = values[lane]
+        if first:
+            result, first = value, False
+        elif kind == layout.REDUCE_ADD:
+            result += value
+        elif kind == layout.REDUCE_MIN:
+            result = min(result, value)
+        elif kind == layout.REDUCE_MAX:
+            result = max(result, value)
+        elif kind == layout.REDUCE_AND:
+            result &= value
+        elif kind == layout.REDUCE_OR:
+            result |= value
+        else:
+            result ^= value
+    return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _run_block(function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress):
     """Run a block until it ends, or none of its threads can go on, or all that can have used up their turn."""
     context_address = context.ctypes.data
     progress[SLOT] = slot
@@ -229,21 +341,16 @@ def _run_block(function, context, frames, frame_bytes, masks, facts, used, threa
                         masks[slot, AT_WARP, warp] |= bit
                         moved = True
                     elif status == layout.AT_BARRIER:
-                        barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
-                        if barrier >= BARRIERS or count % WARP_SIZE:
+                        barrier = _arrive(frame, masks, facts, times, slot, warp, lane)
+                        if barrier < 0:
                             return BAD_BARRIER
-                        masks[slot, ARRIVED + barrier, warp] |= bit
-                        facts[slot, barrier] = max(facts[slot, barrier], count)
-                        facts[slot, TOUCHED] |= 1 << barrier
                         arrivals |= 1 << barrier
-                        if _frame_word(frame, layout.EXCHANGE + 2):
-                            masks[slot, READY, warp] &= ~bit
-                            masks[slot, WAITING + barrier, warp] |= bit
                         moved = True
                     else:
                         spinning |= bit
             for barrier in range(BARRIERS):
-                if arrivals >> barrier & 1 and _open(masks, facts, slot, barrier):
+                if arrivals >> barrier & 1 and _may_open(masks, facts, times, slot, barrier):
+                    _open(base, frame_bytes, masks, facts, times, slot, barrier)
                     opened = True
     alive, ready = 0, 0
     for warp in range(masks.shape[2]):
@@ -265,22 +372,21 @@ def step(function, context, frame, thread):
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def run(
-    function, context, frames, frame_words, suspends, shared, local, masks, facts, used, grid, threads, end, budget,
-    progress,
+    function, context, frames, frame_words, suspends, shared, local, masks, facts, used, times, grid, threads, end,
+    budget, progress,
 ):  # fmt: skip
     """Run the blocks from progress[NEXT] to `end`, as many at a time as there are slots. Returns DONE, or what stops
     the launch, with the slot and the thread in `progress`."""
-    slots = masks.shape[0]
     frame_bytes = 8 * frame_words
     while True:
         busy = False
-        for slot in range(slots):
+        for slot in range(masks.shape[0]):
             while True:
                 if facts[slot, BLOCK] < 0:
                     if progress[NEXT] >= end:
                         break
                     _begin(
-                        context, frames, frame_words, suspends, shared, local, masks, facts, used, grid, threads, slot,
+                        frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot,
                         progress[NEXT],
                     )  # fmt: skip
                     progress[NEXT] += 1
@@ -291,7 +397,7 @@ def run(
                 context[layout.SHARED] = shared[slot].ctypes.data
                 context[layout.LOCAL] = local[slot].ctypes.data
                 status = _run_block(
-                    function, context, frames, frame_bytes, masks, facts, used, threads, budget, slot, progress
+                    function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress
                 )
                 if status == DONE:
                     facts[slot, BLOCK] = -1

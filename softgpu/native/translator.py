@@ -18,7 +18,7 @@ from llvmlite import ir
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Type
 from softgpu.native import layout
-from softgpu.program import Barrier, Branch, Exit, Operation, Program, Trap
+from softgpu.program import CLUSTER_BARRIER, Barrier, Branch, Exit, Operation, Program, Trap
 from softgpu.ptx import TYPE_BITS, Address, Immediate, Operand, Register, Sink, SpecialRegister, Symbol
 
 I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
@@ -149,40 +149,63 @@ class Translator:
 
     def _steer(self, rank: int, operation: Operation) -> None:
         block, control, b = self.program.blocks[rank], operation.control, self.b
-        guard = operation.instruction.guard
-        if isinstance(control, Branch):
-            if control.index is not None:
-                raise NotTranslated(operation)
-            target = self._edge(rank, block.targets[0])
+        if isinstance(control, Branch) and control.index is None:
+            target, guard = self._edge(rank, block.targets[0]), operation.instruction.guard
             if guard is None:
                 b.branch(target)
             else:
                 b.cbranch(self.read(guard, TYPES["pred"]), target, self._edge(rank, block.next))
             return
-        if not isinstance(control, Exit | Trap | Barrier):
-            raise NotTranslated(operation)
         with self.guarded():
-            if isinstance(control, Exit):
+            if isinstance(control, Branch):
+                self._branch_by_index(rank, self.operands()[0])
+            elif isinstance(control, Exit):
                 self.leave(layout.EXITED)
             elif isinstance(control, Trap):
-                b.store(ir.Constant(I64, self.pc), self.fault_pc)
-                b.store(ir.Constant(I64, self.pc), self.context_pointer(layout.FAULT_PC))
-                self.leave(layout.TRAPPED)
+                self._stop(layout.TRAPPED)
+            elif isinstance(control, Barrier):
+                self._barrier(control)
             else:
-                self._barrier(operation)
+                raise NotTranslated(operation)
         if not b.block.is_terminated:
             b.branch(self._edge(rank, block.next))
 
-    def _barrier(self, operation: Operation) -> None:
-        instruction, word = operation.instruction, TYPES["u32"]
-        if set(instruction.modifiers) - {"cta", "sync", "arrive", "aligned"}:
-            raise NotTranslated(operation)
-        operands = [self.read(operand, word) for operand in instruction.operands]
-        if len(operands) > 2:
-            raise NotTranslated(operation)
-        count = operands[1] if len(operands) == 2 else ir.Constant(I32, 0)
-        waits = ir.Constant(I64, int("arrive" not in instruction.modifiers))
-        self.suspend(layout.AT_BARRIER, [self.b.zext(operands[0], I64), self.b.zext(count, I64), waits])
+    def _barrier(self, barrier: Barrier) -> None:
+        word = TYPES["u32"]
+        operands = list(self.operands())
+        destination = operands.pop(0) if barrier.reduction else None
+        vote = self.read(operands.pop(), TYPES["pred"]) if barrier.reduction else ir.Constant(I1, 0)
+        numbers = [self.read(operand, word) for operand in operands] or [ir.Constant(I32, CLUSTER_BARRIER)]
+        number, count = (*numbers, ir.Constant(I32, 0))[:2]
+        does = barrier.waits | barrier.arrives << 1 | bool(barrier.reduction) << 2
+        exchange = [self.b.zext(value, I64) for value in (number, count, ir.Constant(I32, does), vote)]
+        self.suspend(layout.AT_BARRIER, exchange)
+        if barrier.reduction is None:
+            return
+        votes, arrived = self.answer(0), self.answer(1)
+        operation = barrier.reduction.operation
+        if operation == "popc":
+            self.write(destination, word, self.b.trunc(votes, I32))
+        else:
+            wanted = arrived if operation == "and" else ir.Constant(I64, 0)
+            compare = "==" if operation == "and" else "!="
+            self.write(destination, TYPES["pred"], self.b.icmp_unsigned(compare, votes, wanted))
+
+    def _branch_by_index(self, rank: int, index: Operand) -> None:
+        targets = self.program.blocks[rank].targets
+        number = self.read(index, TYPES["u32"])
+        outside = self.function.append_basic_block("outside")
+        choice = self.b.switch(number, outside)
+        for position, target in enumerate(targets):
+            choice.add_case(ir.Constant(I32, position), self._edge(rank, target))
+        self.b.position_at_end(outside)
+        self.b.store(self.b.zext(number, I64), self.context_pointer(layout.FAULT_ADDRESS))
+        self._stop(layout.ILLEGAL)
+
+    def _stop(self, status: int) -> None:
+        """End the launch at this instruction."""
+        self.b.store(ir.Constant(I64, self.pc), self.context_pointer(layout.FAULT_PC))
+        self.leave(status)
 
     def _edge(self, rank: int, to: int) -> ir.Block:
         """The block to branch to; on the way back to the beginning of a loop the turn may end."""
@@ -223,7 +246,7 @@ class Translator:
 
     def answer(self, word: int) -> ir.Value:
         """What the thread got when it was resumed: a 64-bit word."""
-        return self.b.load(self.frame_pointer(layout.EXCHANGE + word), typ=I64)
+        return self.b.load(self.frame_pointer(layout.EXCHANGE + layout.ANSWER + word), typ=I64)
 
     def _save(self, b: ir.IRBuilder, live: frozenset[str], after: ir.Block) -> None:
         """Save registers and where to resume; and build the block that restores them."""
@@ -275,6 +298,33 @@ class Translator:
     def lane(self) -> ir.Value:
         """Index of the thread in the chunk that runs."""
         return self.at_entry("lane", lambda b: b.add(self.context_word(layout.FIRST_LANE), b.zext(self.thread, I64)))
+
+    def row(
+        self,
+        kind: int,
+        *,
+        flags: int = 0,
+        detail: int = 0,
+        nbytes: int = 0,
+        space: ir.Value | int = 0,
+        address: ir.Value | int = 0,
+        value: ir.Value | int = 0,
+    ) -> None:
+        """Write a row of softgpu.events; `space` is a 64-bit value."""
+        b, number = self.b, self.operation.instruction.index
+        word: ir.Value = ir.Constant(I64, kind | nbytes << 16 | flags << 24 | number << 32)
+        if isinstance(space, int):
+            word = ir.Constant(I64, word.constant | space << 8)
+        else:
+            word = b.or_(word, b.shl(space, ir.Constant(I64, 8)))
+        lane = b.or_(self.lane(), ir.Constant(I64, detail << 32)) if detail else self.lane()
+        cursor = b.load(self.cursor, typ=I64)
+        place = b.inttoptr(cursor, POINTER)
+        for position, part in enumerate((word, lane, address, value)):
+            part = ir.Constant(I64, part) if isinstance(part, int) else part
+            b.store(part, b.gep(place, [ir.Constant(I64, position)], source_etype=I64), align=8)
+        b.store(b.add(cursor, ir.Constant(I64, ROW_BYTES)), self.cursor)
+        self.rows_here += 1
 
     def thread_coordinate(self, axis: int) -> ir.Value:
         def build(b: ir.IRBuilder) -> ir.Value:

@@ -15,7 +15,7 @@ from softgpu.native.emitters.floating import canonical, flush
 from softgpu.native.emitters.integer import constant, intrinsic
 from softgpu.native.emitters.movement import bits_type
 from softgpu.native.emitters.table import emits
-from softgpu.native.translator import F32, I64, POINTER, ROW_BYTES, Translator
+from softgpu.native.translator import F32, I64, POINTER, Translator
 from softgpu.ptx import Operand, Vector
 
 Value = ir.Value
@@ -167,26 +167,21 @@ class Access:
     def _report(self, address: Value, elements: list[Value], flags: EventFlag) -> None:
         """Write a row of softgpu.events for each element."""
         t, b = self.t, self.t.b
-        word: Value = constant(
-            I64, int(self.kind) | self.nbytes << 16 | int(flags) << 24 | t.operation.instruction.index << 32
-        )
+        space: Value | int = _SPACES.get(self.space, 0)
         if self.space == "generic":
-            # The window's number is that of the space.
+            # The number of a window is that of its space; beyond the windows there is nothing.
             window = b.lshr(address, constant(I64, int(WINDOW_SHIFT)))
-            word = b.or_(word, b.shl(b.and_(window, constant(I64, 3)), constant(I64, 8)))
-            address = b.and_(address, constant(I64, SHARED_WINDOW - 1))
-        else:
-            word = b.or_(word, constant(I64, _SPACES[self.space] << 8))
-        lane = t.lane()
-        cursor = b.load(t.cursor, typ=I64)
+            space = b.select(b.icmp_unsigned("<", window, constant(I64, 3)), window, constant(I64, 0))
+            address = b.sub(address, b.shl(space, constant(I64, int(WINDOW_SHIFT))))
         for position, element in enumerate(elements):
-            row = b.inttoptr(b.add(cursor, constant(I64, position * ROW_BYTES)), POINTER)
-            place = b.add(address, constant(I64, position * self.nbytes))
-            value = t.resize(element, I64)
-            for number, part in enumerate((word, lane, place, value)):
-                b.store(part, b.gep(row, [constant(I64, number)], source_etype=I64), align=8)
-        b.store(b.add(cursor, constant(I64, len(elements) * ROW_BYTES)), t.cursor)
-        t.rows_here += len(elements)
+            t.row(
+                self.kind,
+                flags=flags,
+                nbytes=self.nbytes,
+                space=space,
+                address=b.add(address, constant(I64, position * self.nbytes)),
+                value=t.resize(element, I64),
+            )
 
 
 def _elements(operand: Operand) -> tuple[Operand, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from softgpu.events import EventFlag, EventKind
+from softgpu.instructions.control import SCOPES
 from softgpu.instructions.table import TYPES, Modifiers, Type
 from softgpu.native import layout
 from softgpu.native.emitters.integer import constant
@@ -19,7 +21,7 @@ Value = ir.Value
 
 def _meet(t: Translator, kind: int, membermask: Operand, *values: Value) -> None:
     mask = t.read(membermask, TYPES["u32"])
-    t.suspend(layout.AT_WARP, [constant(I64, kind), *(t.b.zext(value, I64) for value in (mask, *values))])
+    t.suspend(layout.AT_WARP, [constant(I64, kind), *(t.resize(value, I64) for value in (mask, *values))])
 
 
 def _answer(t: Translator, word: int, operand: Operand, kind: Type) -> None:
@@ -44,8 +46,8 @@ def _(t: Translator, m: Modifiers) -> None:
     destination, *sources, membermask = t.operands()
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
     _meet(t, _SHUFFLES[str(m["mode"])], membermask, *(t.read(source, TYPES["u32"]) for source in sources))
-    _answer(t, 1, pair.first, TYPES["u32"])
-    _answer(t, 2, pair.second, TYPES["pred"])
+    _answer(t, 0, pair.first, TYPES["u32"])
+    _answer(t, 1, pair.second, TYPES["pred"])
 
 
 _VOTES = {"all": layout.VOTE_ALL, "any": layout.VOTE_ANY, "uni": layout.VOTE_UNIFORM}
@@ -55,21 +57,71 @@ _VOTES = {"all": layout.VOTE_ALL, "any": layout.VOTE_ANY, "uni": layout.VOTE_UNI
 def _(t: Translator, m: Modifiers) -> None:
     destination, predicate, membermask = t.operands()
     _meet(t, _VOTES[str(m["mode"])], membermask, t.read(predicate, TYPES["pred"]))
-    _answer(t, 1, destination, TYPES["pred"])
+    _answer(t, 0, destination, TYPES["pred"])
 
 
 @emits("vote sync ballot b32")
 def _(t: Translator, m: Modifiers) -> None:
     destination, predicate, membermask = t.operands()
     _meet(t, layout.VOTE_BALLOT, membermask, t.read(predicate, TYPES["pred"]))
-    _answer(t, 1, destination, TYPES["b32"])
+    _answer(t, 0, destination, TYPES["b32"])
 
 
-@emits("membar level=cta|gl|sys")
-@emits("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
-@emits("griddepcontrol action=launch_dependents|wait")
-@emits("nanosleep u32")
+@emits("match mode=any|all sync type=b32|b64")
 def _(t: Translator, m: Modifiers) -> None:
-    """Memory is always consistent here, and time does not pass."""
-    if t.events and t.operation.instruction.opcode in ("membar", "fence"):
-        raise t.not_translated("fences in the stream of events")
+    destination, value, membermask = t.operands()
+    pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
+    kind = layout.MATCH_ANY if m["mode"] == "any" else layout.MATCH_ALL
+    _meet(t, kind, membermask, t.read(value, m.type))
+    _answer(t, 0, pair.first, TYPES["b32"])
+    _answer(t, 1, pair.second, TYPES["pred"])
+
+
+_REDUCTIONS = {
+    "add": layout.REDUCE_ADD,
+    "min": layout.REDUCE_MIN,
+    "max": layout.REDUCE_MAX,
+    "and": layout.REDUCE_AND,
+    "or": layout.REDUCE_OR,
+    "xor": layout.REDUCE_XOR,
+}
+
+
+@emits("redux sync operation=add|min|max type=u32|s32")
+@emits("redux sync operation=and|or|xor type=b32")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, source, membermask = t.operands()
+    value = t.read(source, m.type)
+    # Of a sum, the low bits are the same with and without the sign.
+    value = t.b.sext(value, I64) if m.type.name == "s32" else t.b.zext(value, I64)
+    _meet(t, _REDUCTIONS[str(m["operation"])], membermask, value)
+    _answer(t, 0, destination, m.type)
+
+
+@emits("elect sync")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, membermask = t.operands()
+    assert isinstance(destination, Pair)
+    _meet(t, layout.ELECT, membermask)
+    _answer(t, 0, destination.first, TYPES["b32"])
+    _answer(t, 1, destination.second, TYPES["pred"])
+
+
+@emits("membar scope=cta|gl|sys")
+@emits("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
+def _(t: Translator, m: Modifiers) -> None:
+    """Memory is always consistent here."""
+    if t.events:
+        flags = _ORDERS.get(str(m["order"]), EventFlag.ACQUIRE | EventFlag.RELEASE)
+        t.row(EventKind.FENCE, flags=flags, detail=SCOPES[str(m["scope"])])
+
+
+_ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
+
+
+@emits("griddepcontrol action=launch_dependents|wait")
+@emits("setmaxnreg action=inc|dec sync aligned u32")
+@emits("nanosleep u32")
+@emits("pmevent mask?")
+def _(t: Translator, m: Modifiers) -> None:
+    """Time does not pass here, and no register is scarce."""
