@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -289,8 +288,6 @@ class Chunk:
     ) -> list[NDArray]:
         """Replace each word by update(its space)(word, *operands of its element), lane after lane. Returns, for each
         element, the words before.
-
-        Lanes that hit the same word take turns: in each round every word is updated by at most one lane.
         """
         count, size = lane_count(lanes), len(operands)
         columns = [[np.broadcast_to(operand, count) for operand in element] for element in operands]
@@ -301,12 +298,11 @@ class Chunk:
             for words in part.words:
                 array = words.array.view(dtype)
                 positions = lane_indices(slice(0, count))[part.positions_of(words)]
-                for element, turn in itertools.product(range(size), _turns(words.index)):
-                    index, who = words.index[turn] + element, positions[turn]
-                    old = array[index]
-                    new = compute(old, *(operand[who] for operand in columns[element]))
-                    array[index] = new
-                    before[element][who], after[element][who] = old, new
+                for element, column in enumerate(columns):
+                    old, new = _update_in_turn(
+                        array, words.index + element, compute, [operand[positions] for operand in column]
+                    )
+                    before[element][positions], after[element][positions] = old, new
             part.report([column.view(f"u{dtype.itemsize}") for column in after])
         return before
 
@@ -482,17 +478,34 @@ class _Part:
             hook(self.chunk.launch, access)
 
 
-def _turns(index: NDArray) -> list[NDArray]:
-    """Partition accesses so that no word occurs twice in a part; accesses to one word keep their order."""
+def _update_in_turn(
+    array: NDArray, index: NDArray, compute: Callable[..., NDArray], operands: Sequence[NDArray]
+) -> tuple[NDArray, NDArray]:
+    """Replace the words array[index] by compute(word, *operands), one after the other. Returns each word before and
+    after its update.
+
+    Updates of one word take turns: in each round every word is updated at most once. Where few words are updated many
+    times, and `compute` can accumulate, the words take turns instead.
+    """
     order = np.argsort(index, kind="stable")
-    ordered = index[order]
-    starts = np.concatenate(([True], ordered[1:] != ordered[:-1]))
-    first = np.maximum.accumulate(np.where(starts, np.arange(len(index)), 0))
-    turn = np.arange(len(index)) - first
-    if not turn.any():
-        return [np.arange(len(index))]
-    by_turn = np.argsort(turn, kind="stable")
-    return [order[part] for part in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])]
+    starts = np.flatnonzero(np.diff(index[order], prepend=-1))
+    turn = np.arange(len(index)) - np.repeat(starts, np.diff(starts, append=len(index)))
+    before, after = np.empty_like(array, shape=len(index)), np.empty_like(array, shape=len(index))
+    if turn.max() > len(starts) and hasattr(compute, "accumulate"):
+        for who in np.split(order, starts[1:]):
+            word = index[who[0]]
+            values = np.concatenate((array[word : word + 1], operands[0][who]))
+            values = compute.accumulate(values, dtype=values.dtype)
+            before[who], after[who] = values[:-1], values[1:]
+            array[word] = values[-1]
+        return before, after
+    by_turn = order[np.argsort(turn, kind="stable")]
+    for who in np.split(by_turn, np.cumsum(np.bincount(turn))[:-1]):
+        words = index[who]
+        before[who] = array[words]
+        after[who] = compute(before[who], *(operand[who] for operand in operands))
+        array[words] = after[who]
+    return before, after
 
 
 def _axis(extent: Callable[[Chunk], Dim3], index: Callable[[Chunk], NDArray], axis: int) -> Callable[[Chunk], Any]:

@@ -121,9 +121,25 @@ def _add_float(old: NDArray, value: NDArray) -> NDArray:
     return _canonical(old + value)
 
 
-def _add_flushing(old: NDArray, value: NDArray) -> NDArray:
-    single = fl.FORMATS["f32"]
-    return fl.flush(_canonical(fl.flush(old, single) + fl.flush(value, single)), single)
+class _AddFlushing:
+    """Addition of f32 that takes subnormals for zeros; like NumPy's own operations it can accumulate."""
+
+    def __call__(self, old: NDArray, value: NDArray) -> NDArray:
+        return self._flush(_canonical(self._flush(old) + self._flush(value)))
+
+    def accumulate(self, values: NDArray, dtype: np.dtype) -> NDArray:
+        """The first value as it is, then the sums of the first two, the first three, …"""
+        sums = np.add.accumulate(self._flush(values), dtype=dtype)
+        if not (self._flush(sums) == sums).all():
+            # A sum is subnormal, or it is NaN.
+            for number in range(1, len(sums)):
+                sums[number] = self(sums[number - 1 : number], values[number : number + 1])[0]
+        sums[0] = values[0]
+        return sums
+
+    @staticmethod
+    def _flush(x: NDArray) -> NDArray:
+        return fl.flush(x, fl.FORMATS["f32"])
 
 
 def _on_bfloats(compute: Compute) -> Compute:
@@ -170,7 +186,7 @@ def _update(operation: str, kind: Type) -> Callable[[str], Compute]:
     if kind.name == "f64":
         return lambda space: np.add
     if kind.name == "f32":
-        return lambda space: compute if space == "shared" else _add_flushing
+        return lambda space: compute if space == "shared" else _AddFlushing()
     if kind.name.startswith("bf16"):
         compute = _on_bfloats(compute)
     if kind.name.endswith("x2"):

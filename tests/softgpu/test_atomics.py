@@ -247,3 +247,30 @@ def test_a_lock_made_of_compare_and_swap_and_exchange(kernel):
     out = np.zeros(2, np.uint32)
     kernel(code).launch("k", 2, 20, [out])
     assert out.tolist() == [0, 40]
+
+
+@pytest.mark.parametrize("kind", ["f32", "u32", "s32", "f64"])
+def test_many_threads_at_one_word(kernel, kind):
+    """A sum over thousands of threads in their order, and the sum that each of them found."""
+    size = int(kind[1:]) // 8
+    code = f"""ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [cells]; ld.param.u64 %rd3, [values]; mov.u32 %r1, %tid.x;
+        mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x; mad.lo.u32 %r1, %r2, %r3, %r1;
+        mad.wide.u32 %rd4, %r1, {size}, %rd1; mad.wide.u32 %rd3, %r1, {size}, %rd3; ld.global.b{8 * size} %x, [%rd3];
+        atom.global.add.{kind} %y, [%rd2], %x; st.global.b{8 * size} [%rd4], %y; ret;"""
+    code = f".reg .b{8 * size} %x; .reg .b{8 * size} %y;" + code
+    rng = np.random.default_rng(16)
+    if kind[0] == "f":
+        values = rng.standard_normal(3000).astype(f"f{size}")
+        # Sums of f32 that come near zero are subnormal, and count as zero.
+        values[1000:1003] = -values[:1000].cumsum(dtype=values.dtype)[-1], 1e-39, 2e-38
+    else:
+        values = rng.integers(-(2**31), 2**31, 3000).astype("i4").view(f"{'i' if kind[0] == 's' else 'u'}4")
+    expected, total = [], values.dtype.type(0)
+    with np.errstate(over="ignore"):
+        for value in values:
+            expected.append(total)
+            tiny = kind == "f32" and abs(value) < np.finfo("f4").tiny
+            total = total if tiny else total + value
+    out, cell = np.zeros_like(values), np.zeros(1, values.dtype)
+    kernel(code, ARGUMENTS[:3]).launch("k", 30, 100, [out, cell, values])
+    assert out.tolist() == expected and cell[0] == total
