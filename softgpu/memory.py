@@ -63,12 +63,16 @@ def check_alignment(addresses: NDArray, nbytes: int) -> None:
 
 @dataclass(eq=False, slots=True)
 class Allocation:
-    """`data` is the memory itself as a uint8 array; byte i has the address `base` + i."""
+    """`data` is the memory itself as a uint8 array; byte i has the address `base` + i.
+
+    `written` says of each byte whether anything has written it (uint8, 0 or 1); None stands for all of them.
+    """
 
     base: int
     data: NDArray[np.uint8]
     name: str
     freed: bool = False
+    written: NDArray[np.uint8] | None = None
     _views: dict[int, NDArray] = field(default_factory=dict)
 
     @property
@@ -107,21 +111,40 @@ class Memory:
     def allocate(self, source: NDArray | int, name: str) -> Allocation:
         """Give memory an address of softgpu's own choosing, with unused guard space before and after it.
 
-        `source` is a C-contiguous array, which is used in place, or a number of bytes.
+        `source` is a C-contiguous array, which is used in place, or a number of bytes, which nothing has written yet.
         """
+        is_new = isinstance(source, int)
         data = np.zeros(source, np.uint8) if isinstance(source, int) else source.reshape(-1).view(np.uint8)
         own = [one for one in self._allocations if FIRST_ADDRESS <= one.base < LAST_ADDRESS]
         start = max((allocation.end + GUARD_BYTES for allocation in own), default=FIRST_ADDRESS)
-        return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name))
+        written = np.zeros(len(data), np.uint8) if is_new else None
+        return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name, written=written))
 
-    def adopt(self, address: int, nbytes: int, name: str = "", storage: int | None = None) -> Allocation:
+    def adopt(
+        self, address: int, nbytes: int, name: str = "", storage: int | None = None, written: bool = True
+    ) -> Allocation:
         """Use memory that somebody else gave out at an address. The bytes themselves are host memory at `storage`,
-        which is the address itself if it is None. The caller keeps them alive until `free`."""
+        which is the address itself if it is None. The caller keeps them alive until `free`. With `written` false,
+        nothing has written them yet: `host_wrote` says when the host does."""
         storage = address if storage is None else storage
         data = (
             np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(storage)) if nbytes else np.zeros(0, np.uint8)
         )
-        return self._insert(Allocation(address, data, name or "an allocation"))
+        # Pages of zeros are taken from the system only when they are used.
+        mask = None if written else np.zeros(nbytes, np.uint8)
+        return self._insert(Allocation(address, data, name or "an allocation", written=mask))
+
+    def host_wrote(self, address: int, nbytes: int) -> None:
+        """The host has written these bytes: by a copy or a memset."""
+        allocation = self.find(address)
+        if allocation is not None and allocation.written is not None:
+            start = address - allocation.base
+            allocation.written[start : start + nbytes] = 1
+
+    def assume_written(self) -> None:
+        """Count all that is allocated as written: a kernel has run whose stores nobody followed."""
+        for allocation in self._allocations:
+            allocation.written = None
 
     def free(self, address: int) -> None:
         """Remove the allocation that begins at `address`. Raises KeyError where none does."""
@@ -139,6 +162,21 @@ class Memory:
         if position >= 0 and address < self._allocations[position].end:
             return self._allocations[position]
         return None
+
+    def freed_at(self, address: int) -> Allocation | None:
+        """The allocation that contained an address before it was freed, if it is still remembered."""
+        for freed in reversed(self._freed):
+            if freed.base <= address < freed.end:
+                return freed
+        return None
+
+    def nearest(self, address: int) -> Allocation | None:
+        """The live allocation nearest to an address."""
+
+        def distance(allocation: Allocation) -> int:
+            return max(allocation.base - address, address - allocation.end + 1, 0)
+
+        return min(self._allocations, key=distance, default=None)
 
     def _insert(self, allocation: Allocation) -> Allocation:
         position = bisect.bisect_right(self._bases, allocation.base)
@@ -196,16 +234,12 @@ class Memory:
         """Why an address is outside: how far from which allocation."""
         if address == 0:
             return "the address is null"
-        for freed in reversed(self._freed):
-            if freed.base <= address < freed.end:
-                return f"it is inside {freed}, which was freed"
-        if not self._allocations:
+        freed = self.freed_at(address)
+        if freed is not None:
+            return f"it is inside {freed}, which was freed"
+        nearest = self.nearest(address)
+        if nearest is None:
             return "there are no allocations"
-
-        def distance(allocation: Allocation) -> int:
-            return max(allocation.base - address, address - allocation.end + 1, 0)
-
-        nearest = min(self._allocations, key=distance)
         if address < nearest.base:
             return f"it is {_bytes(nearest.base - address)} before {nearest}"
         if address < nearest.end:

@@ -162,6 +162,8 @@ class Module:
             observers=tuple(observers),
         )
         _check_launch(launch)
+        if not any(observer.follows_writes for observer in launch.observers):
+            memory.assume_written()
         engines.run(launch, instruction_budget, engine, shuffle_seed)
 
     def symbols(self, memory: Memory) -> dict[str, int]:

@@ -76,10 +76,12 @@ class Observer:
     Large launches run in chunks of blocks, one after the other: between `chunk_begin` and `chunk_end`,
     `launch.chunk` is the chunk that runs, and all hooks speak of it.
 
-    An observer with `continues_after_faults` lets a launch go on after an access that is not allowed.
+    An observer with `continues_after_faults` lets a launch go on after an access that is not allowed. One that
+    `follows_writes` keeps `Allocation.written`; after a launch without one, all memory counts as written.
     """
 
     continues_after_faults = False
+    follows_writes = False
 
     def launch_begin(self, launch: Launch) -> None:
         """Before the first instruction."""
