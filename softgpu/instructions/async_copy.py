@@ -28,7 +28,7 @@ def _constant(decoder: Decoder, operand: Operand) -> int:
 # Copies of 4, 8 or 16 bytes by each thread
 
 
-@instruction(f"cp async cache=ca|cg space=shared|shared::cta global {_HINTS}")
+@instruction(f"cp async cache=ca|cg space=shared|shared::cta global {_HINTS}", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     policy = 1 if m["L2::cache_hint"] else 0
     destination, source, size, *rest = decoder.operands(3 + policy, 4 + policy)
@@ -74,19 +74,19 @@ def _read(
     return data
 
 
-@instruction("cp async commit_group")
+@instruction("cp async commit_group", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     decoder.operands(0)
     return lambda chunk, lanes: chunk.copies.commit(lanes)
 
 
-@instruction("cp async wait_group")
+@instruction("cp async wait_group", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     allowed = _constant(decoder, decoder.operands(1)[0])
     return lambda chunk, lanes: chunk.copies.wait(lanes, allowed)
 
 
-@instruction("cp async wait_all")
+@instruction("cp async wait_all", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     decoder.operands(0)
 
@@ -97,7 +97,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"cp async mbarrier arrive noinc? {SPACE} b64")
+@instruction(f"cp async mbarrier arrive noinc? {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """The mbarrier sees an arrival of this thread when all its copies so far are done."""
     (place,) = decoder.operands(1)
@@ -155,7 +155,8 @@ class _BulkCopy:
 
 
 @instruction(
-    "cp async bulk to=shared::cluster|shared::cta from=global|shared::cta mbarrier::complete_tx::bytes L2::cache_hint?"
+    "cp async bulk to=shared::cluster|shared::cta from=global|shared::cta mbarrier::complete_tx::bytes L2::cache_hint?",
+    since=90,
 )
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source, nbytes, mbarrier, *policy = decoder.operands(5 if m["L2::cache_hint"] else 4)
@@ -182,7 +183,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction("cp async bulk to=global from=shared::cta bulk_group L2::cache_hint?")
+@instruction("cp async bulk to=global from=shared::cta bulk_group L2::cache_hint?", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source, nbytes, *policy = decoder.operands(4 if m["L2::cache_hint"] else 3)
     for operand in policy:
@@ -195,13 +196,13 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction("cp async bulk commit_group")
+@instruction("cp async bulk commit_group", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     decoder.operands(0)
     return lambda chunk, lanes: chunk.bulk_copies.commit(lanes)
 
 
-@instruction("cp async bulk wait_group read?")
+@instruction("cp async bulk wait_group read?", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """With `.read` only the sources have been read, as they are at once."""
     allowed = _constant(decoder, decoder.operands(1)[0])
@@ -210,7 +211,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: chunk.bulk_copies.wait(lanes, allowed)
 
 
-@instruction("cp async bulk prefetch L2 global L2::cache_hint?")
+@instruction("cp async bulk prefetch L2 global L2::cache_hint?", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, *_ = decoder.operands(3 if m["L2::cache_hint"] else 2)
     decoder.address(place)

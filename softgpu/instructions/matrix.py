@@ -242,13 +242,14 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 
 @instruction(f"{_MMA} shape=m16n8k8|m16n8k16 row col d=f32 a=f16 b=f16 c=f32")
-@instruction(f"{_MMA} shape=m16n8k8|m16n8k16 row col d=f32 a=bf16 b=bf16 c=f32")
-@instruction(f"{_MMA} shape=m16n8k4|m16n8k8 row col d=f32 a=tf32 b=tf32 c=f32")
+@instruction(f"{_MMA} shape=m16n8k8|m16n8k16 row col d=f32 a=bf16 b=bf16 c=f32", since=80)
+@instruction(f"{_MMA} shape=m16n8k4|m16n8k8 row col d=f32 a=tf32 b=tf32 c=f32", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     return _multiplication(decoder, m, _Accumulators("f32", _f32))
 
 
-@instruction(f"{_MMA} shape=m8n8k4|m16n8k4|m16n8k8|m16n8k16 row col d=f64 a=f64 b=f64 c=f64")
+@instruction(f"{_MMA} shape=m8n8k4 row col d=f64 a=f64 b=f64 c=f64", since=80)
+@instruction(f"{_MMA} shape=m16n8k4|m16n8k8|m16n8k16 row col d=f64 a=f64 b=f64 c=f64", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     return _multiplication(decoder, m, _Accumulators("f64", lambda x: x), _chain)
 
@@ -280,7 +281,7 @@ def _of_rows(chunk: Chunk, lanes: Lanes, read: Read, count: int) -> tuple[NDArra
     return first.reshape(-1), np.ascontiguousarray(addresses).reshape(-1)
 
 
-@instruction("ldmatrix sync aligned m8n8 number=x1|x2|x4 trans? space=shared|shared::cta? b16")
+@instruction("ldmatrix sync aligned m8n8 number=x1|x2|x4 trans? space=shared|shared::cta? b16", since=75)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = decoder.operands(2)
     count, space, instruction = _MATRICES[str(m["number"])], space_of(m), decoder.instruction
@@ -301,7 +302,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction("stmatrix sync aligned m8n8 number=x1|x2|x4 trans? space=shared|shared::cta? b16")
+@instruction("stmatrix sync aligned m8n8 number=x1|x2|x4 trans? space=shared|shared::cta? b16", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = decoder.operands(2)
     count, space, instruction = _MATRICES[str(m["number"])], space_of(m), decoder.instruction
@@ -322,7 +323,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction("movmatrix sync aligned m8n8 trans b16")
+@instruction("movmatrix sync aligned m8n8 trans b16", since=75)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = decoder.operands(2)
     _for_warp(decoder)

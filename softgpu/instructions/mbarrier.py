@@ -132,7 +132,7 @@ def place_of(chunk: Chunk, lanes: Lanes, addresses: NDArray[np.uint64]) -> NDArr
 # Instructions
 
 
-@instruction(f"mbarrier init {SPACE} b64")
+@instruction(f"mbarrier init {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, count = decoder.operands(2)
     address, read, instruction = decoder.address(place), decoder.read(count, TYPES["u32"]), decoder.instruction
@@ -150,7 +150,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"mbarrier inval {SPACE} b64")
+@instruction(f"mbarrier inval {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     (place,) = decoder.operands(1)
     address, space, instruction = decoder.address(place), space_of(m), decoder.instruction
@@ -158,8 +158,9 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: chunk.store(instruction, space, lanes, address(chunk, lanes), [nothing])
 
 
-@instruction(f"mbarrier action=arrive|arrive_drop expect_tx? {_RELEASE} b64")
-@instruction(f"mbarrier action=arrive|arrive_drop noComplete order=release? scope=cta? {SPACE} b64")
+@instruction(f"mbarrier action=arrive|arrive_drop {_RELEASE} b64", since=80)
+@instruction(f"mbarrier action=arrive|arrive_drop expect_tx {_RELEASE} b64", since=90)
+@instruction(f"mbarrier action=arrive|arrive_drop noComplete order=release? scope=cta? {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     counted = m["expect_tx"] or m["noComplete"]
     destination, place, *number = decoder.operands(*((3,) if counted else (2, 3)))
@@ -192,7 +193,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"mbarrier action=expect_tx|complete_tx order=relaxed? scope=cta|cluster? {_CLUSTER_SPACE} b64")
+@instruction(f"mbarrier action=expect_tx|complete_tx order=relaxed? scope=cta|cluster? {_CLUSTER_SPACE} b64", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, number = decoder.operands(2)
     address, read, space = decoder.address(place), decoder.read(number, TYPES["u32"]), space_of(m)
@@ -205,7 +206,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"mbarrier action=test_wait|try_wait parity? {_ACQUIRE} b64")
+@instruction(f"mbarrier action=test_wait parity? {_ACQUIRE} b64", since=80)
+@instruction(f"mbarrier action=try_wait parity? {_ACQUIRE} b64", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """`try_wait` may suspend the thread for a while; here it never does."""
     destination, place, awaited, *limit = decoder.operands(*((3, 4) if m["action"] == "try_wait" else (3,)))
@@ -231,7 +233,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction("mbarrier pending_count b64")
+@instruction("mbarrier pending_count b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, state = decoder.operands(2)
     write, read = decoder.write(destination, TYPES["u32"]), decoder.read(state, TYPES["b64"])

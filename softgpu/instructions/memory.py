@@ -235,7 +235,7 @@ for _words in (_ATOM, _RED):
         "operation=add|min|max noftz L2::cache_hint? vector=v2|v4|v8 type=f16|bf16",
         "operation=add|min|max noftz L2::cache_hint? vector=v2|v4 type=f16x2|bf16x2",
     ):
-        instruction(f"{_words} space=global? {_operation}")(_atomic)
+        instruction(f"{_words} space=global? {_operation}", since=90)(_atomic)
 instruction(f"{_ATOM} {_COMMON} operation=exch L2::cache_hint? type=b32|b64|u32|s32|u64|f32")(_atomic)
 instruction(f"{_ATOM} {_COMMON} operation=cas L2::cache_hint? type=b16|b32|b64|u32|s32|u64")(_atomic)
 

@@ -14,10 +14,12 @@ from softgpu.ptx import TYPE_BITS
 HEADER = ".version 8.1\n.target sm_80\n.address_size 64\n"
 
 
-def _kernel(body: str, parameters: Sequence[str] = ("u64 out",), name: str = "k", module: str = "") -> Module:
+def _kernel(
+    body: str, parameters: Sequence[str] = ("u64 out",), name: str = "k", module: str = "", target: str = "sm_80"
+) -> Module:
     """A module with one kernel. A parameter is "type name"; registers of all types are declared."""
     declared = ", ".join(f".param .{kind} {label}" for kind, label in map(str.split, parameters))
-    return Module(f"""{HEADER}{module}
+    return Module(f"""{HEADER.replace("sm_80", target)}{module}
 .visible .entry {name}({declared})
 {{
 .reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<32>; .reg .b64 %rd<32>; .reg .f32 %f<8>; .reg .f64 %fd<8>;

@@ -1,11 +1,19 @@
 """cp.async, its groups and waits; mbarriers; bulk copies."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from softgpu import KernelError, MemoryFault, Module, Observer, PTXSyntaxError, UnsupportedPTX
 from softgpu.errors import MbarrierError
 from softgpu.events import EventFlag
+
+
+@pytest.fixture
+def kernel(kernel):
+    return partial(kernel, target="sm_90")
+
 
 SHARED = ".shared .align 16 .b8 tile[4096]; .shared .align 8 .b64 bar; .shared .align 8 .b64 other;"
 THREAD = "mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [a]; mov.u32 %r2, tile;"
@@ -346,3 +354,16 @@ def test_other_asynchronous_operations_are_refused_by_name(code):
         .reg .b32 %r<4>; .reg .b64 %rd<4>; {SHARED}\n{code}\nret; }}"""
     with pytest.raises(UnsupportedPTX, match="PTX line 6: softgpu does not support"):
         Module(text).launch("k", 1, 1, [np.zeros(4, np.uint32)])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "mbarrier.try_wait.parity.shared.b64 %p1, [bar], 0;",
+        "mbarrier.arrive.expect_tx.shared.b64 _, [bar], 16;",
+        "cp.async.bulk.commit_group;",
+    ],
+)
+def test_what_came_with_sm_90_needs_that_target(kernel, code):
+    with pytest.raises(UnsupportedPTX, match="needs the target sm_90"):
+        kernel(SHARED + code + " ret;", target="sm_80").launch("k", 1, 1, [np.zeros(1, np.uint32)])

@@ -1,9 +1,16 @@
 """Atomics: every operation on every type, thread after thread, against a loop in Python."""
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture
+def kernel(kernel):
+    return partial(kernel, target="sm_90")
+
 
 THREADS, CELLS = 70, 6
 ARGUMENTS = ["u64 out", "u64 cells", "u64 values", "u64 expected"]

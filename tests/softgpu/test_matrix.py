@@ -5,12 +5,19 @@ each shape says it (9.7.15.5, "Matrix Fragments for mma"), and multiplies with P
 """
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 
 from softgpu import MemoryFault, UnsupportedPTX
 from softgpu.errors import IncompleteWarp
+
+
+@pytest.fixture
+def kernel(kernel):
+    return partial(kernel, target="sm_90")
+
 
 # Row and column of element i of a lane, from groupID g and threadID_in_group t: (A, B), as the manual prints them.
 F16_K8 = (
