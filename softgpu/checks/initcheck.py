@@ -1,0 +1,89 @@
+"""initcheck: reads of memory that nothing has written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
+from softgpu.machine import Launch
+from softgpu.observers import Observer
+from softgpu.trace import Space
+
+if TYPE_CHECKING:
+    from softgpu.checks.writes import Written
+
+
+class Initcheck(Observer):
+    """Finds reads of shared, local and global memory that nothing has written, byte by byte.
+
+    Shared and local memory start unwritten in every block and thread. Global memory starts unwritten where it was
+    allocated by its size alone; arrays given to Module.launch, module variables, and what the host copied or set count
+    as written. What a kernel wrote stays written for later launches. That is only known of launches that initcheck
+    follows: after a launch without it, all that was allocated by then counts as written.
+
+    `reports` has one report an instruction.
+    """
+
+    follows_writes = True
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self._written: Written
+
+    def launch_begin(self, launch: Launch) -> None:
+        from softgpu.checks import writes
+
+        self._written = writes.begin_launch(launch)
+
+    def chunk_begin(self, launch: Launch) -> None:
+        from softgpu.checks import writes
+
+        self._written = writes.begin_chunk(self._written, launch)
+
+    def events(self, launch: Launch, events: NDArray) -> None:
+        from softgpu.checks import writes
+
+        writes.follow(self._written, events)
+
+    def launch_end(self, launch: Launch) -> None:
+        from softgpu.checks import writes
+
+        writes.end_launch(self._written, launch)
+        found = self._written.found
+        self.reports += [self._report(launch, pc, found[pc]) for pc in np.flatnonzero(found[:, writes.COUNT]).tolist()]
+        del self._written
+
+    def _report(self, launch: Launch, pc: int, row: NDArray[np.int64]) -> Report:
+        from softgpu.checks import writes
+
+        address, nbytes, count = (int(row[column]) for column in (writes.ADDRESS, writes.NBYTES, writes.COUNT))
+        place, thread = place_of(launch, pc), thread_of(launch, int(row[writes.THREAD]))
+        space = Space(int(row[writes.SPACE])).name.lower()
+        variable, index = "", None
+        if space == "shared":
+            variable, index = name_shared(launch, address, nbytes)
+        elif space == "global":
+            variable, index = name_global(launch.memory, address, nbytes)
+        what = f"Uninitialized __{space}__ memory read of size {times(nbytes, 'byte')}"
+        where = f", {named(variable, index)}" if variable else ""
+        lines = [what, f"    at {place}", f"    by {thread}", f"    Address {address:#x}{where} was never written"]
+        if count > 1:
+            lines.append(f"    [{count} accesses by this instruction]")
+        return Report(
+            check="initcheck",
+            what=what,
+            severity=Severity.ERROR,
+            kernel=launch.kernel,
+            places=(place,),
+            threads=(thread,),
+            text="\n".join(lines),
+            count=count,
+            space=space,
+            address=address,
+            nbytes=nbytes,
+            variable=variable,
+            index=index,
+        )

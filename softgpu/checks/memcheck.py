@@ -1,0 +1,191 @@
+"""memcheck: accesses outside every allocation or shared variable, misaligned ones, and those of freed memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softgpu.checks.provenance import shared_variables
+from softgpu.checks.report import Report, Severity, name_shared, place_of, thread_of, times
+from softgpu.events import EventFlag, EventKind
+from softgpu.machine import Launch
+from softgpu.observers import Observer
+from softgpu.ptx import TYPE_BITS
+from softgpu.trace import Space
+
+_VERBS = {EventKind.LOAD: "read", EventKind.STORE: "write", EventKind.ATOMIC: "atomic"}
+
+
+@dataclass(slots=True)
+class _Found:
+    """Invalid accesses of one instruction that are wrong in the same way, and which of them to show."""
+
+    kind: EventKind
+    space: Space
+    nbytes: int
+    misaligned: bool
+    address: int
+    thread: int
+    count: int = 0
+
+
+class Memcheck(Observer):
+    """Finds invalid accesses of global, shared and local memory. The launch goes on after them, so that all are found:
+    an invalid access does nothing, and a load gives 0. At the end of the launch the first raises MemoryFault.
+
+    Besides what the memory itself does not allow, an access whose address is made from one shared variable must stay
+    inside it (`softgpu.checks.provenance`); those are reported only. `reports` has one report an instruction.
+    """
+
+    continues_after_faults = True
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def launch_begin(self, launch: Launch) -> None:
+        self._found: dict[tuple[int, bool], _Found] = {}
+        self._bounds = _bounds(launch)
+        self._is_bounded = self._bounds[:, 1] >= 0
+        self._any_bounded = bool(self._is_bounded.any())
+
+    def events(self, launch: Launch, events: NDArray) -> None:
+        invalid = (events["flags"] & EventFlag.INVALID) != 0
+        invalid &= events["kind"] <= EventKind.ATOMIC
+        if self._any_bounded:
+            invalid |= self._outside_variable(events)
+        if invalid.any():
+            self._collect(launch, events[invalid])
+
+    def _outside_variable(self, events: NDArray) -> NDArray[np.bool_]:
+        shared = np.flatnonzero((events["space"] == Space.SHARED) & (events["kind"] <= EventKind.ATOMIC))
+        rows = events[shared]
+        start, end = self._bounds[rows["pc"]].T
+        address = rows["address"].astype(np.int64)
+        outside = np.zeros(len(events), bool)
+        outside[shared] = (end >= 0) & ((address < start) | (address + rows["nbytes"] > end))
+        return outside
+
+    def _collect(self, launch: Launch, rows: NDArray) -> None:
+        for pc in np.unique(rows["pc"]).tolist():
+            of_instruction = rows[rows["pc"] == pc]
+            elements, size = _access_size(launch, pc, int(of_instruction["nbytes"][0]))
+            # The elements of one access follow each other, thread by thread.
+            by_lane = of_instruction[np.argsort(of_instruction["lane"], kind="stable")]
+            whole = elements > 1 and len(by_lane) % elements == 0 and not self._is_bounded[pc]
+            accesses = by_lane[:: elements if whole else 1]
+            misaligned = accesses["address"] % np.uint64(size if whole else accesses["nbytes"][0]) != 0
+            for wrong in (False, True):
+                chosen = accesses[misaligned == wrong]
+                if len(chosen):
+                    self._add(launch, pc, wrong, chosen, size if whole else int(chosen["nbytes"][0]))
+
+    def _add(self, launch: Launch, pc: int, misaligned: bool, rows: NDArray, nbytes: int) -> None:
+        threads = rows["lane"].astype(np.int64) + launch.chunk.first_block * launch.threads_per_block
+        first = int(np.lexsort((threads, rows["address"]))[0])
+        address, thread = int(rows["address"][first]), int(threads[first])
+        key = (pc, misaligned)
+        if key not in self._found:
+            kind, space = EventKind(int(rows["kind"][first])), Space(int(rows["space"][first]))
+            self._found[key] = _Found(kind, space, nbytes, misaligned, address, thread)
+        found = self._found[key]
+        if (address, thread) < (found.address, found.thread):
+            found.address, found.thread = address, thread
+        found.count += len(rows)
+
+    def launch_end(self, launch: Launch) -> None:
+        self.reports += [self._report(launch, pc, found) for (pc, _), found in sorted(self._found.items())]
+
+    def _report(self, launch: Launch, pc: int, found: _Found) -> Report:
+        place, thread, space = place_of(launch, pc), thread_of(launch, found.thread), found.space.name.lower()
+        what = f"Invalid __{space}__ {_VERBS[found.kind]} of size {times(found.nbytes, 'byte')}"
+        name, reason, where = self._explain(launch, pc, found)
+        lines = [what, f"    at {place}", f"    by {thread}", f"    Address {found.address:#x} is {reason}", *where]
+        if found.count > 1:
+            lines.append(f"    [{found.count} accesses by this instruction]")
+        return Report(
+            check="memcheck",
+            what=what,
+            severity=Severity.ERROR,
+            kernel=launch.kernel,
+            places=(place,),
+            threads=(thread,),
+            text="\n".join(lines),
+            count=found.count,
+            space=space,
+            address=found.address,
+            nbytes=found.nbytes,
+            variable=name,
+        )
+
+    def _explain(self, launch: Launch, pc: int, found: _Found) -> tuple[str, str, list[str]]:
+        """The name of the memory nearby, what is wrong with the address, and lines that say where it is."""
+        address, memory = found.address, launch.memory
+        if found.misaligned:
+            return "", f"misaligned: it is no multiple of {found.nbytes}", []
+        start, end, name, what = 0, 0, "", ""
+        if found.space == Space.SHARED:
+            start, end = self._bounds[pc].tolist()
+            name = _variable_between(launch, start, end) if end >= 0 else ""
+            if not name:
+                start, end, name = 0, launch.chunk.shared.size, "the block's shared memory"
+            what = name if " " in name else f"the shared variable {name}"
+        elif found.space == Space.LOCAL:
+            start, end, name = 0, launch.chunk.local.size, "the thread's local memory"
+            what = name
+        else:
+            if address == 0:
+                return "", "null", []
+            freed = memory.freed_at(address)
+            if freed is not None:
+                line = f"    and is inside memory that was freed: {freed.name} at {freed.base:#x} of size "
+                return freed.name, "out of bounds", [line + times(freed.nbytes, "byte")]
+            nearest = memory.nearest(address)
+            if nearest is None:
+                return "", "out of bounds", ["    and there are no allocations"]
+            start, end, name = nearest.base, nearest.end, nearest.name
+            what = f"the nearest allocation, {name},"
+        lines = [f"    and is {_distance(address, start, end, found.nbytes)} {what} at {start:#x} of size "]
+        lines[0] += times(end - start, "byte")
+        if found.space == Space.SHARED:
+            other, index = name_shared(launch, address, found.nbytes)
+            if other and other != name:
+                lines.append(f"    inside the shared variable {other}, at {other}[{index}]")
+        return name, "out of bounds", lines
+
+
+def _distance(address: int, start: int, end: int, nbytes: int) -> str:
+    if address < start:
+        return f"{times(start - address, 'byte')} before"
+    if address < end:
+        return f"{times(address + nbytes - end, 'byte')} past the end of"
+    return f"{times(address - end + 1, 'byte')} after"
+
+
+def _bounds(launch: Launch) -> NDArray[np.int64]:
+    """For each instruction, where the shared variable begins and ends that its address is made from; or 0 and -1."""
+    program = launch.program
+    bounds = np.tile(np.array([0, -1], np.int64), (len(program.operations), 1))
+    for index, name in shared_variables(program).items():
+        variable = program.variable(name)
+        assert variable is not None
+        start = program.shared_offsets[name]
+        bounds[index] = start, start + (variable.nbytes if variable.count else launch.shared_bytes)
+    return bounds
+
+
+def _variable_between(launch: Launch, start: int, end: int) -> str:
+    for name, offset in launch.program.shared_offsets.items():
+        variable = launch.program.variable(name)
+        if offset == start and variable and end == start + (variable.nbytes or launch.shared_bytes):
+            return name
+    return ""
+
+
+def _access_size(launch: Launch, pc: int, element: int) -> tuple[int, int]:
+    """How many elements an access has, and its bytes in all."""
+    modifiers = launch.program.operations[pc].instruction.modifiers
+    types = [modifier for modifier in modifiers if modifier in TYPE_BITS]
+    count = {"v2": 2, "v4": 4, "v8": 8}.get(next((word for word in modifiers if word in ("v2", "v4", "v8")), ""), 1)
+    return (count, count * element) if types else (1, element)
