@@ -147,6 +147,9 @@ class Trace(Observer):
             "shared": _ByteOrigins(len(chunk.shared.data)),
             "local": _ByteOrigins(len(chunk.local.data)),
         }
+        # Of asynchronous copies: what the current one has loaded, and what will have arrived in shared memory.
+        self._copied: list[Access] = []
+        self._in_flight = _ByteOrigins(len(chunk.shared.data))
         for block in range(chunk.first_block, chunk.first_block + chunk.block_count):
             if self._blocks is None or block in self._blocks:
                 self._current.threads_ran[block] = launch.threads_per_block
@@ -174,8 +177,14 @@ class Trace(Observer):
             origins.set(register, lanes, result)
 
     def access(self, launch: Launch, access: Access) -> None:
-        if access.kind == "copy_done" or access.flags & EventFlag.INVALID:
+        if access.flags & EventFlag.INVALID:
             return
+        if access.kind == "copy_done":
+            if access.space == "shared":
+                self._scratch["shared"].take(self._in_flight, _cells(access, access.address), access.nbytes)
+            return
+        if access.kind == "load" and access.instruction.opcode == "cp":
+            self._copied.append(access)
         elements = _value_operands(access)
         size = access.nbytes // len(elements)
         for number, element in enumerate(elements):
@@ -184,9 +193,13 @@ class Trace(Observer):
                 origins = self._loaded(access, address, size)
                 if isinstance(element, Register):
                     self._registers.set(element, access.lanes, origins)
+            elif access.flags & EventFlag.ASYNC:
+                origins = self._sent(access, address, number * size, size)
             else:
                 origins = self._stored(access, element, address, size)
             self._record(access, number, address, size, origins)
+        if access.flags & EventFlag.ASYNC:
+            self._copied = []
 
     def _loaded(self, access: Access, address: NDArray, size: int) -> _Origins:
         if access.space in self._scratch:
@@ -202,6 +215,24 @@ class Trace(Observer):
             origins = self._registers.of(element, access.lanes)
         if access.space in self._scratch:
             self._scratch[access.space].store(_cells(access, address), size, origins)
+        return origins
+
+    def _sent(self, access: Access, address: NDArray, offset: int, size: int) -> _Origins:
+        """Origins of what an asynchronous copy stores: what its loads have read, and then zeros."""
+        source, nbytes = np.zeros(len(address), np.uint64), np.zeros(len(address), np.int64)
+        for load in self._copied:
+            aligned = len(load.lanes) == len(access.lanes)
+            rows = np.arange(len(address)) if aligned else np.searchsorted(access.lanes, load.lanes)
+            source[rows] = np.where(nbytes[rows] == 0, load.address, source[rows])
+            nbytes[rows] += load.nbytes
+        loaded = _Origins(np.full(len(address), Origin.LOADED, np.uint8), source + np.uint64(offset))
+        origins = _Origins.computed(len(address))
+        if not self._copied or self._copied[0].space == "global":
+            zeros = _Origins(np.full(len(address), Origin.CONSTANT, np.uint8), np.zeros(len(address), np.uint64))
+            rest = zeros.where(nbytes <= offset, origins)
+            origins = loaded.where(nbytes >= offset + size, rest)
+        if access.space == "shared":
+            self._in_flight.store(_cells(access, address), size, origins)
         return origins
 
     def _record(self, access: Access, number: int, address: NDArray, size: int, origins: _Origins) -> None:
@@ -309,6 +340,12 @@ class _ByteOrigins:
         for byte in range(size):
             self._bytes.kind[cells + byte] = origins.kind
             self._bytes.address[cells + byte] = origins.address + np.where(is_loaded, byte, 0).astype(np.uint64)
+
+    def take(self, other: _ByteOrigins, cells: NDArray, size: int) -> None:
+        """Take over the origins of some bytes."""
+        for byte in range(size):
+            self._bytes.kind[cells + byte] = other._bytes.kind[cells + byte]
+            self._bytes.address[cells + byte] = other._bytes.address[cells + byte]
 
     def load(self, cells: NDArray, size: int) -> _Origins:
         """A value has an origin if all its bytes have it, in their order."""

@@ -166,3 +166,22 @@ def test_observers_see_every_active_lane_once(compiled):
     instructions = module.ptx.kernels[module.kernels[0]].instructions
     executed = {one.opcode: counter.executed[one.index] for one in instructions}
     assert executed["bar"] == 24 and executed["fma"] == 80 and executed["ret"] == 24
+
+
+def test_an_asynchronous_copy_keeps_the_origin_of_what_it_brings(kernel):
+    """Thread 1 copies nothing but zeros. Before the wait the old value is there, which was a constant."""
+    module = kernel(
+        """.shared .align 4 .b8 tile[8]; ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; shl.b32 %r4, %r1, 2;
+        mov.u32 %r5, tile; add.u32 %r5, %r5, %r4; st.shared.u32 [%r5], 7; sub.u32 %r6, 4, %r4;
+        cp.async.ca.shared.global [%r5], [%rd1], 4, %r6; ld.shared.u32 %r7, [%r5]; cp.async.wait_all;
+        ld.shared.u32 %r7, [%r5]; ret;"""
+    )
+    trace = Trace()
+    module.launch("k", 1, 2, [np.array([10], np.uint32)], observers=[trace])
+    rows, base = trace.launches[0].accesses, trace.launches[0].buffers[0].address
+    of_threads = [rows[rows["thread"] == thread] for thread in (0, 1)]
+    assert of_threads[0]["bits"].tolist() == [7, 10, 10, 7, 10] and of_threads[1]["bits"].tolist() == [7, 0, 7, 0]
+    constant, loaded = Origin.CONSTANT, Origin.LOADED
+    assert of_threads[0]["origin"].tolist() == [constant, loaded, loaded, constant, loaded]
+    assert of_threads[0]["origin_address"].tolist() == [0, base, base, 0, base]
+    assert (of_threads[1]["origin"] == constant).all()
