@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softgpu import Module
+from softgpu import Module, UnsupportedPTX
 
 KERNELS = Path(__file__).parent / "kernels"
 TARGETS = ("sm_80", "sm_90")
@@ -899,3 +899,70 @@ def test_asserting(launch):
     a, out = integers(0, 100, 50), np.zeros(50, np.int32)
     launch("asserting", 2, 32, out, a, np.int32(50))
     np.testing.assert_array_equal(out, 2 * a)
+
+
+# What single generations of GPUs brought
+
+
+def test_recursion_is_refused_by_name(launch):
+    with pytest.raises(UnsupportedPTX, match="recursion: .*fibonacci.* calls .*fibonacci"):
+        launch("recursion", 1, 32, np.zeros(32, np.int32), np.int32(32))
+
+
+def test_several_results(launch):
+    a, out = exact(50, 4), np.zeros((3, 50), np.float32)
+    launch("several_results", 2, 32, out, a, np.int32(50))
+    np.testing.assert_array_equal(out, [a.sum(1), a.max(1), (a < 0).sum(1)])
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_mbarrier_phases(launch, rounds):
+    a, out = integers(0, 100, (2, 64)), np.zeros((2, 64), np.int32)
+    launch("mbarrier_phases", 2, 64, out, a, np.int32(rounds))
+    np.testing.assert_array_equal(out, np.roll(a, -rounds, 1) + rounds)
+
+
+def test_mbarrier_copies(launch):
+    a, out = floats(2, 64), np.zeros((2, 64), np.float32)
+    launch("mbarrier_copies", 2, 64, out, a)
+    np.testing.assert_array_equal(out, a[:, ::-1])
+
+
+def test_cache_control(launch):
+    a, out = floats(70), np.zeros(70, np.float32)
+    launch("cache_control", 3, 32, out, a, np.int32(70))
+    np.testing.assert_array_equal(out, a + a + a)
+
+
+def test_acquire_release(launch):
+    out, flags = np.zeros(9, np.int32), np.zeros(9, np.int32)
+    launch("acquire_release", 9, 32, out, flags)
+    np.testing.assert_array_equal(out, np.cumsum(np.arange(9)))
+
+
+def test_mma_f16_accumulate_f16(launch):
+    a, b = integers(-9, 9, (16, 8)).astype(np.float16), integers(-9, 9, (8, 8), seed=1).astype(np.float16)
+    c = np.zeros((16, 8), np.float16)
+    launch("mma_f16_accumulate_f16", 1, 32, c, a, b)
+    np.testing.assert_array_equal(c, a @ b)
+
+
+def test_mma_bf16_k16(launch):
+    a, b, c = exact(16, 16), exact(16, 8, seed=1), exact(16, 8, seed=2)
+    expected = a @ b + c
+    launch("mma_bf16_k16", 1, 32, c, bfloat16(a), bfloat16(b))
+    np.testing.assert_array_equal(c, expected)
+
+
+def test_mma_tf32_k4(launch):
+    a, b, c = exact(16, 4), exact(4, 8, seed=1), np.zeros((16, 8), np.float32)
+    launch("mma_tf32_k4", 1, 32, c, a, b)
+    np.testing.assert_array_equal(c, a @ b)
+
+
+@pytest.mark.parametrize("m, n, k", [(16, 8, 16), (32, 24, 64)])
+def test_matmul_mma(launch, m, n, k):
+    a, b = floats(m, k).astype(np.float16), floats(k, n, seed=1).astype(np.float16)
+    c = np.zeros((m, n), np.float32)
+    launch("matmul_mma", (n // 8, m // 16), 32, c, a, b, np.int32(n), np.int32(k))
+    close(c, a.astype(np.float64) @ b, 1e-5, 1e-5)

@@ -33,10 +33,13 @@ def main(sources: list[Path]) -> None:
     for source in sources:
         for target in TARGETS:
             kernels = compiled(source, target)
+            folder = HERE / "ptx" / target
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.glob("*.ptx"):
+                if path.read_text().startswith(f"// {source.name} "):
+                    path.unlink()
             for name, ptx in kernels.items():
-                path = HERE / "ptx" / target / f"{name}.ptx"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(header(source, version, target) + ptx)
+                (folder / f"{name}.ptx").write_text(header(source, version, target) + ptx)
             print(f"{source.name} for {target}: {len(kernels)} kernels")
 
 

@@ -171,7 +171,7 @@ def atomics(output: Ints, a: Ints, n: Int32):
         _ = Atomic.fetch_add(output, a[i])
         Atomic.max(output + 1, a[i])
         Atomic.min(output + 2, a[i])
-        var expected = output[3]
+        var expected = Atomic.load(output + 3)
         while not Atomic.compare_exchange(output + 3, expected, expected + 1):
             pass
         _ = Atomic.fetch_add(output + 4, a[i] * a[i])
