@@ -9,6 +9,9 @@ from softgpu.driver.build import built_driver, cache_folder, modular_lib_folder
 from softgpu.driver.launcher import Launcher
 from softgpu.errors import SoftGPUError
 
+ARCHITECTURES = ("sm_80", "sm_90")
+"""What `SOFTGPU_ARCH` may say: for which GPU MAX compiles. The first is what it says by itself."""
+
 _launcher: Launcher | None = None
 
 
@@ -35,6 +38,10 @@ def install() -> Launcher:
             f"softgpu.install() came too late: {loaded} is loaded already. Call it before the first device is opened."
         )
 
+    if os.environ.setdefault("SOFTGPU_ARCH", ARCHITECTURES[0]) not in ARCHITECTURES:
+        raise SoftGPUError(
+            f"SOFTGPU_ARCH is {os.environ['SOFTGPU_ARCH']}, but softgpu can be {' or '.join(ARCHITECTURES)}"
+        )
     folder = built_driver()
     # MAX caches what the assembler made, so a real GPU must never share this cache: it would be given text.
     os.environ["MODULAR_CACHE_DIR"] = str(cache_folder() / "modular")

@@ -24,6 +24,7 @@ from softgpu.observers import Observer
 from softgpu.program import Program
 
 CUDA_SUCCESS = 0
+CUDA_ERROR_MISALIGNED_ADDRESS = 716
 CUDA_ERROR_UNKNOWN = 999
 
 SHARED_WITHOUT_OPT_IN = 48 * 1024
@@ -122,10 +123,10 @@ class Launcher:
             with self._lock:
                 function(record)
         except SoftGPUError as error:
-            code = next(code for kind, code in CUDA_ERRORS.items() if isinstance(error, kind))
-            return self._failed(code, str(error), sticks=isinstance(error, KernelError))
+            return self._failed(_code(error), str(error), sticks=isinstance(error, KernelError))
         except KeyboardInterrupt:
-            _thread.interrupt_main()  # raised again when the driver's caller is back in Python
+            # To be raised again when the driver's caller is back in Python; at once would be in here.
+            threading.Timer(0.05, _thread.interrupt_main).start()
             return self._failed(CUDA_ERROR_UNKNOWN, "the kernel was interrupted from the keyboard")
         except BaseException:
             return self._failed(CUDA_ERROR_UNKNOWN, f"softgpu itself failed: {traceback.format_exc()}")
@@ -219,6 +220,12 @@ class Launcher:
     def _failed(self, code: int, text: str, sticks: bool = False) -> int:
         self._cuda.softgpu_fail(code, text.encode(), sticks)
         return code
+
+
+def _code(error: SoftGPUError) -> int:
+    if isinstance(error, MemoryFault) and error.address % error.size:
+        return CUDA_ERROR_MISALIGNED_ADDRESS
+    return next(code for kind, code in CUDA_ERRORS.items() if isinstance(error, kind))
 
 
 def _parameters(record: LaunchRecord, program: Program) -> list[bytes]:

@@ -1,7 +1,7 @@
 """The software GPU's stand-in for the NVIDIA management library, `libnvidia-ml.so.1`.
 
 MAX asks it how many GPUs there are, and of which kind, before it opens the CUDA driver. The answers are those of
-`cuda.mojo`: one A100-like device, healthy and idle.
+`cuda/device.mojo`: one device, healthy and idle.
 
 Source: NVML API reference manual, chapters 4.11 (initialisation) to 4.16 (device queries).
 """
@@ -13,7 +13,8 @@ comptime SUCCESS: Int32 = 0
 comptime NOT_SUPPORTED: Int32 = 3
 comptime DEVICE: UInt64 = 0xD0
 comptime TOTAL_MEMORY: UInt64 = 8 << 30
-comptime DEVICE_NAME: StaticString = "softgpu (software GPU, sm_80)\0"
+comptime NAME_SM_80: StaticString = "softgpu (software GPU, sm_80)\0"
+comptime NAME_SM_90: StaticString = "softgpu (software GPU, sm_90)\0"
 comptime DRIVER_VERSION: StaticString = "580.65.06\0"
 comptime BUS_ID: StaticString = "00000000:00:00.0\0"
 
@@ -24,6 +25,13 @@ def at[T: AnyType](address: UInt64) -> Pointer[T, MutAnyOrigin]:
 
 def write_string(destination: UInt64, text: StaticString, capacity: UInt64):
     _ = external_call["strncpy", UInt64](destination, UInt64(Int(text.unsafe_ptr())), capacity)
+
+
+def is_sm_90() -> Bool:
+    var name = String("SOFTGPU_ARCH\0")
+    var chosen = external_call["getenv", UInt64](UInt64(Int(name.unsafe_ptr())))
+    var sm_90 = String("sm_90\0")
+    return chosen != 0 and external_call["strcmp", Int32](chosen, UInt64(Int(sm_90.unsafe_ptr()))) == 0
 
 
 def not_supported(name: StaticString) -> Int32:
@@ -72,13 +80,13 @@ def nvmlDeviceGetHandleByIndex_v2(index: UInt32, device: UInt64) abi("C") -> Int
 
 @export
 def nvmlDeviceGetName(device: UInt64, name: UInt64, length: UInt32) abi("C") -> Int32:
-    write_string(name, DEVICE_NAME, UInt64(length))
+    write_string(name, NAME_SM_90 if is_sm_90() else NAME_SM_80, UInt64(length))
     return SUCCESS
 
 
 @export
 def nvmlDeviceGetCudaComputeCapability(device: UInt64, major: UInt64, minor: UInt64) abi("C") -> Int32:
-    at[Int32](major)[] = 8
+    at[Int32](major)[] = Int32(9) if is_sm_90() else Int32(8)
     at[Int32](minor)[] = 0
     return SUCCESS
 

@@ -20,7 +20,7 @@ def is_sm_90() -> Bool:
     var name = String("SOFTGPU_ARCH\0")
     var chosen = external_call["getenv", UInt64](UInt64(Int(name.unsafe_ptr())))
     var sm_90 = String("sm_90\0")
-    return chosen != 0 and external_call["strncmp", Int32](chosen, UInt64(Int(sm_90.unsafe_ptr())), UInt64(5)) == 0
+    return chosen != 0 and external_call["strcmp", Int32](chosen, UInt64(Int(sm_90.unsafe_ptr()))) == 0
 
 
 struct Tables(Movable):
