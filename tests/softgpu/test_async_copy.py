@@ -367,3 +367,25 @@ def test_other_asynchronous_operations_are_refused_by_name(code):
 def test_what_came_with_sm_90_needs_that_target(kernel, code):
     with pytest.raises(UnsupportedPTX, match="needs the target sm_90"):
         kernel(SHARED + code + " ret;", target="sm_80").launch("k", 1, 1, [np.zeros(1, np.uint32)])
+
+
+def test_a_thread_that_drops_out_with_the_last_arrival_is_not_expected_again(kernel):
+    body = THREAD + "mbarrier.init.shared.b64 [bar], 2; mbarrier.arrive.shared.b64 _, [bar];"
+    body += "mbarrier.arrive_drop.shared.b64 _, [bar]; mbarrier.arrive.shared.b64 %rd3, [bar];"
+    body += "mbarrier.pending_count.b64 %r3, %rd3; st.global.u32 [%rd1], %r3;"
+    body += "mbarrier.test_wait.shared.b64 %p1, [bar], %rd3; selp.u32 %r3, 1, 0, %p1; st.global.u32 [%rd1+4], %r3;"
+    out = launch(kernel, body, np.full(2, 9, np.uint32), np.zeros(1, np.uint32))
+    assert out.tolist() == [1, 1]
+
+
+def test_each_mbarrier_tracks_its_own_bulk_copy(kernel):
+    """The second copy has its own mbarrier: waiting for the first one does not bring it."""
+    copy = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+    body = f"""{THREAD} mbarrier.init.shared.b64 [bar], 1; mbarrier.init.shared.b64 [other], 1;
+        mov.u32 %r9, 3; st.shared.u32 [tile], %r9; st.shared.u32 [tile+16], %r9;
+        mbarrier.arrive.expect_tx.shared.b64 _, [bar], 16; mbarrier.arrive.expect_tx.shared.b64 _, [other], 16;
+        {copy} [tile], [%rd2], 16, [bar]; {copy} [tile+16], [%rd2+16], 16, [other]; {wait(0, 1)}
+        ld.shared.u32 %r3, [tile]; ld.shared.u32 %r4, [tile+16]; {wait(0, 2, "other")} ld.shared.u32 %r5, [tile+16];
+        st.global.u32 [%rd1], %r3; st.global.u32 [%rd1+4], %r4; st.global.u32 [%rd1+8], %r5;"""
+    out = launch(kernel, body, np.zeros(3, np.uint32), np.arange(10, 18, dtype=np.uint32))
+    assert out.tolist() == [10, 3, 14]
