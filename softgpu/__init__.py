@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from softgpu.checks import Initcheck, Memcheck, Racecheck, Report, Severity, Synccheck
 from softgpu.errors import (
     AssertionFailed,
     BarrierDeadlock,
@@ -33,19 +34,25 @@ __all__ = [
     "BarrierDeadlock",
     "BarrierEvent",
     "IllegalInstruction",
+    "Initcheck",
     "InstructionBudgetExceeded",
     "InstructionMetrics",
     "KernelError",
     "LaunchError",
     "LaunchMetrics",
     "LaunchTrace",
+    "Memcheck",
     "Memory",
     "MemoryFault",
     "Metrics",
     "Module",
     "Observer",
     "PTXSyntaxError",
+    "Racecheck",
+    "Report",
+    "Severity",
     "SoftGPUError",
+    "Synccheck",
     "Trace",
     "TrapError",
     "UnsupportedPTX",

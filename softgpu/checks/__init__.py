@@ -6,4 +6,25 @@ from softgpu.checks.racecheck import Racecheck
 from softgpu.checks.report import Place, Report, Severity, Thread
 from softgpu.checks.synccheck import Synccheck
 
-__all__ = ["Initcheck", "Memcheck", "Place", "Racecheck", "Report", "Severity", "Synccheck", "Thread"]
+Check = Memcheck | Racecheck | Initcheck | Synccheck
+
+CHECKS: dict[str, type[Check]] = {
+    "memcheck": Memcheck,
+    "racecheck": Racecheck,
+    "initcheck": Initcheck,
+    "synccheck": Synccheck,
+}
+"""The checks by name."""
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Initcheck",
+    "Memcheck",
+    "Place",
+    "Racecheck",
+    "Report",
+    "Severity",
+    "Synccheck",
+    "Thread",
+]
