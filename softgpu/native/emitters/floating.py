@@ -42,7 +42,10 @@ def canonical(t: Translator, x: Value) -> Value:
     """The one NaN that f32 arithmetic gives: 0x7fffffff. (A half's is made where it is rounded.)"""
     if x.type is not F32:
         return x
-    return t.b.select(is_nan(t, x), t.b.bitcast(constant(I32, 0x7FFFFFFF), F32), x)
+    # On the bits, because to LLVM one NaN is as good as another.
+    bits = t.b.bitcast(x, I32)
+    nan = t.b.icmp_unsigned(">", t.b.and_(bits, constant(I32, 0x7FFFFFFF)), constant(I32, 0x7F800000))
+    return t.b.bitcast(t.b.select(nan, constant(I32, 0x7FFFFFFF), bits), F32)
 
 
 def finished(t: Translator, m: Modifiers, x: Value) -> Value:
