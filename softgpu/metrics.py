@@ -37,6 +37,9 @@ from softgpu.trace import Kind, LaunchTrace, Space
 SECTOR_BYTES = 32
 WORD_BYTES = 4
 BANKS = 32
+WAVEFRONT_BYTES = BANKS * WORD_BYTES
+MAX_LANE_BYTES = 16
+"""Of an access in which the lanes of a warp take part together; what is larger is a bulk copy."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,8 @@ class AccessMetrics:
     """What one instruction did in one state space; one with generic addresses may use several.
 
     - `pc`, `line`, `text`, `location`: the instruction: its index in the kernel, PTX line, text, source line if known
-    - `space`: "global", "shared", "local" or "const"; `kind`: "load", "store" or "atomic"; `nbytes`: bytes a lane
+    - `space`: "global", "shared", "local" or "const"; `kind`: "load", "store" or "atomic"; `nbytes`: bytes a lane, the
+      most where that varies
     - `requests`: warps that executed it, each time; `lanes`: their active lanes
     - `sectors`, `ideal_sectors`: summed over the requests (global, local). `excess_sectors` sums what each request
       had above its ideal; a request below it, because its lanes share bytes, counts 0
@@ -59,7 +63,7 @@ class AccessMetrics:
     location: SourceLocation | None
     space: str
     kind: str
-    nbytes: int
+    nbytes: int = 0
     requests: int = 0
     lanes: int = 0
     sectors: int = 0
@@ -75,7 +79,7 @@ class AccessMetrics:
         """Whole sectors, or whole wavefronts of 128 bytes for shared memory."""
         if self.space == "const":
             return self.needed_bytes
-        return self.sectors * SECTOR_BYTES + self.wavefronts * BANKS * WORD_BYTES
+        return self.sectors * SECTOR_BYTES + self.wavefronts * WAVEFRONT_BYTES
 
     @property
     def bank_conflicts(self) -> int:
@@ -98,48 +102,79 @@ class AccessMetrics:
     def ideal_wavefronts_per_request(self) -> float:
         return _ratio(self.ideal_wavefronts, self.requests)
 
-    def count(self, request: NDArray, lane: NDArray, address: NDArray[np.uint64]) -> None:
-        """Add accesses: row i is of lane `lane[i]` (0 to 31) at `address[i]`, in the request numbered `request[i]`.
+    def count(self, request: NDArray, lane: NDArray, address: NDArray[np.uint64], nbytes: NDArray) -> None:
+        """Add accesses: row i is of lane `lane[i]` (0 to 31), in the request numbered `request[i]`.
 
-        Rows are ordered by request and lane, and a lane has at most one row a request. Addresses are multiples of
-        the size of the access; for shared and local memory they are offsets.
+        Rows of one lane in one request are the elements of one access, side by side in memory. Addresses are
+        multiples of the size of the access, or of 16 if it is larger; for shared and local memory they are offsets.
         """
-        row = _runs(request)
+        place = request.astype(np.int64) * WARP_SIZE + lane
+        if (np.diff(place) <= 0).any():
+            order = np.lexsort((address, place))
+            place, address, nbytes = place[order], address[order], nbytes[order]
+            access = _runs(place)
+            starts = np.flatnonzero(np.diff(access, prepend=-1))
+            place, address, nbytes = place[starts], address[starts], np.bincount(access, nbytes).astype(np.int64)
+        request, lane = place // WARP_SIZE, place % WARP_SIZE
+        self.requests += int(_runs(request)[-1]) + 1
+        self.lanes += len(place)
+        # The lanes differ in size only where an asynchronous copy is cut short.
+        for size in np.unique(nbytes).tolist():
+            chosen = nbytes == size
+            self._count(_runs(request[chosen]), lane[chosen], address[chosen], size)
+
+    def _count(self, row: NDArray[np.int64], lane: NDArray, address: NDArray, nbytes: int) -> None:
+        """Add one access of `nbytes` a lane; `row` numbers the requests from 0."""
         lanes = np.bincount(row)
-        self.requests += len(lanes)
-        self.lanes += len(row)
-        self.requested_bytes += len(row) * self.nbytes
+        self.nbytes = max(self.nbytes, nbytes)
+        self.requested_bytes += len(row) * nbytes
+        if nbytes > MAX_LANE_BYTES:
+            self._count_bulk(address.astype(np.int64), nbytes)
+            return
         if self.space == "local":
-            self.needed_bytes += len(row) * self.nbytes
+            self.needed_bytes += len(row) * nbytes
         else:
             distinct = _distinct(_cells(row, lane, address, WARP_SIZE))
-            self.needed_bytes += int(distinct.sum()) * self.nbytes
+            self.needed_bytes += int(distinct.sum()) * nbytes
         if self.space == "const":
             self.wavefronts += int(distinct.sum())
             self.ideal_wavefronts += len(lanes)
         elif self.space == "shared":
-            self._count_wavefronts(row, lane, address)
+            self._count_wavefronts(row, lane, address, nbytes)
         else:
-            self._count_sectors(row, lanes, lane, address)
+            self._count_sectors(row, lanes, lane, address, nbytes)
 
-    def _count_sectors(self, row: NDArray, lanes: NDArray, lane: NDArray, address: NDArray) -> None:
+    def _count_bulk(self, address: NDArray[np.int64], nbytes: int) -> None:
+        """Bulk copies: each is one lane's, of consecutive bytes."""
+        unit = WAVEFRONT_BYTES if self.space == "shared" else SECTOR_BYTES
+        units = int(((address + nbytes - 1) // unit - address // unit + 1).sum())
+        ideal = len(address) * -(-nbytes // unit)
+        self.needed_bytes += len(address) * nbytes
+        if self.space == "shared":
+            self.wavefronts += units
+            self.ideal_wavefronts += ideal
+        else:
+            self.sectors += units
+            self.ideal_sectors += ideal
+            self.excess_sectors += units - ideal
+
+    def _count_sectors(self, row: NDArray, lanes: NDArray, lane: NDArray, address: NDArray, nbytes: int) -> None:
         if self.space == "local":
-            words, column = _words(lane, address, self.nbytes)
-            sector = words * WARP_SIZE * WORD_BYTES + lane[:, None] * WORD_BYTES >> 5
+            words, column = _words(lane, address, nbytes)
+            sector = (words * WARP_SIZE + lane[:, None]) * WORD_BYTES // SECTOR_BYTES
             pieces = words.shape[1]
             cells = _cells(np.repeat(row, pieces), column.ravel(), sector.ravel(), WARP_SIZE * pieces)
-            moved = max(self.nbytes, WORD_BYTES)
+            nbytes = max(nbytes, WORD_BYTES)
         else:
             cells = _cells(row, lane, address // np.uint64(SECTOR_BYTES), WARP_SIZE)
-            moved = self.nbytes
         sectors = _distinct(cells)
-        ideal = -(-lanes * moved // SECTOR_BYTES)
+        ideal = -(-lanes * nbytes // SECTOR_BYTES)
         self.sectors += int(sectors.sum())
         self.ideal_sectors += int(ideal.sum())
         self.excess_sectors += int(np.maximum(sectors - ideal, 0).sum())
 
-    def _count_wavefronts(self, row: NDArray, lane: NDArray, address: NDArray) -> None:
-        words, column = _words(lane, address, self.nbytes)
+    def _count_wavefronts(self, row: NDArray, lane: NDArray, address: NDArray, nbytes: int) -> None:
+        words, column = _words(lane, address, nbytes)
         pieces = words.shape[1]
         lanes_at_once = WARP_SIZE // pieces
         part = _runs(row * pieces + lane // lanes_at_once)
@@ -167,7 +202,8 @@ def _runs(numbers: NDArray) -> NDArray[np.int64]:
 
 def _words(lane: NDArray, address: NDArray, nbytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The words of 4 bytes that each access touches, and a column for each if the lanes stood side by side."""
-    pieces = np.arange(max(nbytes // WORD_BYTES, 1))
+    # An asynchronous copy may end within a word, and 3 words go as 4.
+    pieces = np.arange(1 << (-(-nbytes // WORD_BYTES) - 1).bit_length())
     words = (address // np.uint64(WORD_BYTES)).astype(np.int64)[:, None] + pieces
     return words, lane[:, None] * len(pieces) + pieces
 
@@ -262,7 +298,7 @@ class LaunchMetrics:
 
     def total(self, space: str) -> AccessMetrics:
         """The sum over all accesses to one state space; its `nbytes` is 0, for the sizes may differ."""
-        total = AccessMetrics(-1, 0, f"all {space} accesses", None, space, "", 0)
+        total = AccessMetrics(-1, 0, f"all {space} accesses", None, space, "")
         for access in self.accesses:
             if access.space == space:
                 for name in _SUMMED:
@@ -300,6 +336,7 @@ class Metrics(Observer):
     def launch_begin(self, launch: Launch) -> None:
         self._instructions: dict[int, InstructionMetrics] = {}
         self._accesses: dict[tuple[int, str, str], AccessMetrics] = {}
+        self._step: dict[tuple[int, str, str], list[Access]] = {}
         self._barriers: list[tuple[int, int]] = []
 
     def chunk_begin(self, launch: Launch) -> None:
@@ -307,6 +344,7 @@ class Metrics(Observer):
         self._openings = np.zeros(launch.chunk.block_count, np.int64)
 
     def issue(self, launch: Launch, instruction: Instruction, lanes: Lanes) -> None:
+        self._end_step()
         # The instructions of a basic block are issued for the same lanes, one after the other.
         if lanes is not self._lanes:
             self._lanes = lanes
@@ -338,20 +376,33 @@ class Metrics(Observer):
     def access(self, launch: Launch, access: Access) -> None:
         if access.kind == "copy_done" or access.flags & EventFlag.INVALID:
             return  # An asynchronous copy was counted when it was issued.
-        key = (access.instruction.index, access.space, access.kind)
-        if key not in self._accesses:
-            self._accesses[key] = _access_metrics(access.instruction, access.space, access.kind, access.nbytes)
-        chunk, lanes = access.chunk, access.lanes
-        self._accesses[key].count(chunk.warp[lanes], chunk.thread_index[lanes] % WARP_SIZE, access.address)
+        self._step.setdefault((access.instruction.index, access.space, access.kind), []).append(access)
+
+    def _end_step(self) -> None:
+        """Count the accesses of the instruction that was executed last: some are reported in parts."""
+        for key, parts in self._step.items():
+            if key not in self._accesses:
+                self._accesses[key] = _access_metrics(parts[0].instruction, parts[0].space, parts[0].kind)
+            chunk = parts[0].chunk
+            lanes = np.concatenate([part.lanes for part in parts])
+            self._accesses[key].count(
+                request=chunk.warp[lanes],
+                lane=chunk.thread_index[lanes] % WARP_SIZE,
+                address=np.concatenate([part.address for part in parts]),
+                nbytes=np.repeat([part.nbytes for part in parts], [len(part.lanes) for part in parts]),
+            )
+        self._step.clear()
 
     def barrier(self, launch: Launch, event: BarrierEvent) -> None:
         self._instruction(launch, event.instruction).barriers += 1
         self._openings[event.block - launch.chunk.first_block] += 1
 
     def chunk_end(self, launch: Launch) -> None:
+        self._end_step()
         self._barriers.append((int(self._openings.min()), int(self._openings.max())))
 
     def launch_end(self, launch: Launch) -> None:
+        self._end_step()  # where the kernel failed
         self.launches.append(
             LaunchMetrics(
                 kernel=launch.kernel,
@@ -386,20 +437,11 @@ def metrics_of_trace(trace: LaunchTrace) -> LaunchMetrics:
     accesses = []
     for pc, space, kind in np.unique(rows[["pc", "space", "kind"]]).tolist():
         mine = rows[(rows["pc"] == pc) & (rows["space"] == space) & (rows["kind"] == kind)]
-        # The lanes of a warp together, and the elements of a vector one after the other.
-        mine = mine[np.lexsort((mine["address"], mine["thread"], mine["block"], mine["step"]))]
-        thread, step = mine["thread"], _runs(mine["step"])
+        thread = mine["thread"].astype(np.int64)
         warp = mine["block"] * warps_per_block + thread // WARP_SIZE
-        request = _runs(step * (int(warp.max()) + 1) + warp)
-        elements = int(np.bincount(_runs(request * WARP_SIZE + thread % WARP_SIZE)).max())
-        access = _access_metrics(
-            trace.instructions[pc],
-            Space(space).name.lower(),
-            Kind(kind).name.lower(),
-            elements * int(mine["nbytes"][0]),
-        )
-        lane = thread[::elements].astype(np.int64) % WARP_SIZE
-        access.count(request[::elements], lane, mine["address"][::elements])
+        request = _runs(mine["step"]) * (int(warp.max()) + 1) + warp
+        access = _access_metrics(trace.instructions[pc], Space(space).name.lower(), Kind(kind).name.lower())
+        access.count(request, thread % WARP_SIZE, mine["address"], mine["nbytes"])
         accesses.append(access)
     openings = dict.fromkeys(trace.threads_ran, 0)
     for event in trace.barriers:
@@ -413,10 +455,8 @@ def metrics_of_trace(trace: LaunchTrace) -> LaunchMetrics:
     )
 
 
-def _access_metrics(instruction: Instruction, space: str, kind: str, nbytes: int) -> AccessMetrics:
-    return AccessMetrics(
-        instruction.index, instruction.line, instruction.text, instruction.location, space, kind, nbytes
-    )
+def _access_metrics(instruction: Instruction, space: str, kind: str) -> AccessMetrics:
+    return AccessMetrics(instruction.index, instruction.line, instruction.text, instruction.location, space, kind)
 
 
 def _lanes_of_warps(launch: Launch, lanes: Lanes) -> NDArray[np.int64]:

@@ -204,6 +204,34 @@ def test_local_memory_is_interleaved_by_words():
     assert measure("local", "load", 4, LANE * 0).needed_bytes == 128
 
 
+def copied(kernel, code):
+    """The accesses of an asynchronous copy by 32 threads: from global memory, and to shared."""
+    metrics, trace = Metrics(), Trace()
+    module = kernel(f"""
+    .shared .align 128 .b8 tile[4096];
+    mov.u32 %r1, %tid.x; mov.u32 %r2, tile; mad.lo.u32 %r3, %r1, 16, %r2;
+    ld.param.u64 %rd1, [out]; mad.wide.u32 %rd2, %r1, 16, %rd1;
+    {code}""")
+    module.launch("k", 1, 32, [np.zeros(1024, "u4")], observers=[metrics, trace])
+    (launch,) = metrics.launches
+    assert metrics_of_trace(trace.launches[0]).accesses == launch.accesses
+    return [one for one in launch.accesses if one.text.startswith("cp")]
+
+
+def test_an_asynchronous_copy_is_counted_once(kernel):
+    source, target = copied(kernel, "cp.async.ca.shared.global [%r3], [%rd2], 16; cp.async.wait_all;")
+    assert (source.space, source.kind, source.requests, *sectors(source)) == ("global", "load", 1, 16, 16, 0)
+    assert (target.space, target.kind, target.requests, *wavefronts(target)) == ("shared", "store", 1, 4, 4, 0)
+
+
+def test_an_asynchronous_copy_reads_no_more_than_it_is_told(kernel):
+    """Of 16 bytes a thread, the last has only 7 to read, and fills up with zeros."""
+    code = "setp.eq.u32 %p1, %r1, 31; selp.u32 %r4, 7, 16, %p1;"
+    source, target = copied(kernel, code + "cp.async.ca.shared.global [%r3], [%rd2], 16, %r4; cp.async.wait_all;")
+    assert (source.requests, source.lanes, source.requested_bytes, source.needed_bytes) == (1, 32, 503, 503)
+    assert (target.requests, target.lanes, target.requested_bytes) == (1, 32, 512)
+
+
 def counted(space, kind, nbytes, warps):
     """Requests, lanes, sectors, ideal, excess, wavefronts, ideal and needed bytes; a warp maps lanes to offsets."""
     total = Counter()
