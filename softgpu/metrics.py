@@ -473,7 +473,8 @@ def _least_and_most(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 def _report(launch: LaunchMetrics, limit: int) -> list[str]:
     blocks, threads = int(np.prod(launch.grid)), int(np.prod(launch.block))
-    lines = [f"{launch.kernel}: {blocks} blocks of {threads} threads (grid {launch.grid}, block {launch.block})"]
+    extent = f"{blocks:,} block{'s' * (blocks != 1)} of {threads:,} thread{'s' * (threads != 1)}"
+    lines = [f"{launch.kernel}: {extent} (grid {launch.grid}, block {launch.block})"]
     if launch.instructions:
         lines.append(
             f"  {launch.warp_instructions:,} warp instructions, {launch.thread_instructions:,} thread instructions "

@@ -486,7 +486,7 @@ def test_the_table_puts_the_worst_first(kernel):
         module.launch("k", 1, 32, [np.zeros(1024, "u4")], observers=[metrics])
     text = metrics.launches[0].table()
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "k: 1 blocks of 32 threads" in lines[0]
+    assert "k: 1 block of 32 threads" in lines[0]
     first = next(number for number, line in enumerate(lines) if line.endswith("st.global.u32 [%rd2], %r2"))
     second = next(number for number, line in enumerate(lines) if line.endswith("st.global.u32 [%rd2], %r1"))
     assert second == first + 1
