@@ -138,3 +138,16 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 def _outside_windows(address: NDArray) -> NDArray:
     windows = [np.uint64(window) >> WINDOW_SHIFT for window in (SHARED_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW)]
     return ~np.isin(address >> WINDOW_SHIFT, windows)
+
+
+# A block is a cluster of its own, of rank 0: its shared memory has one address within the block and the cluster.
+
+
+@computes("mapa space=shared::cluster? type=u32|u64", "T = T u32", since=90)
+def _(m: Modifiers) -> Compute:
+    return lambda address, rank: address
+
+
+@computes("getctarank space=shared::cluster? type=u32|u64", "u32 = T", since=90)
+def _(m: Modifiers) -> Compute:
+    return lambda address: np.zeros(1, np.uint32)

@@ -322,6 +322,16 @@ def test_a_block_is_a_cluster_of_its_own(kernel, space):
     assert out[0] == 42
 
 
+def test_addresses_within_a_cluster(kernel):
+    code = """.shared .align 4 .u32 cell; mov.u32 %r1, cell; mapa.shared::cluster.u32 %r2, %r1, 0; mov.u64 %rd2, cell;
+        cvta.shared.u64 %rd2, %rd2; mapa.u64 %rd3, %rd2, 0; st.shared::cluster.u32 [%r2], 41; ld.u32 %r3, [%rd3];
+        getctarank.u64 %r4, %rd3; getctarank.shared::cluster.u32 %r5, %r2; ld.param.u64 %rd1, [out];
+        st.global.u32 [%rd1], %r3; st.global.u32 [%rd1+4], %r4; st.global.u32 [%rd1+8], %r5; ret;"""
+    out = np.full(3, 9, np.uint32)
+    kernel(code, target="sm_90").launch("k", 1, 1, [out])
+    assert out.tolist() == [41, 0, 0]
+
+
 @pytest.mark.parametrize(
     "code",
     [
