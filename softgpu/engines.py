@@ -2,64 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from softgpu import scheduler
 from softgpu.errors import KernelError, LaunchError
 from softgpu.machine import Launch
+from softgpu.observers import Observer
+
+if TYPE_CHECKING:
+    from softgpu.native import Compiled
 
 ENGINES = ("lockstep", "native")
 """`lockstep` executes every instruction for many lanes at once with NumPy; it is the reference. `native` translates a
 kernel to machine code, and runs one thread after the other."""
 
-default: str | None = "lockstep"
+default: str | None = None
 """The engine of launches that ask for none; None chooses for each launch."""
 
-_LOCKSTEP_HOOKS = ("issue", "instruction", "access", "barrier", "events")
+_LOCKSTEP_HOOKS = ("issue", "instruction", "access", "barrier")
+_CHUNK_HOOKS = ("chunk_begin", "chunk_end", "events")
 
 
 def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: int | None = None) -> None:
-    """Execute a launch to its end. Raises KernelError, or LaunchError where the engine asked for cannot run it."""
+    """Execute a launch to its end. Raises KernelError, or LaunchError where the engine asked for cannot run it.
+
+    Chunks of blocks that an observer follows who must see them in lock-step run so; the others run as native code.
+    """
     engine = engine or default
     if engine not in (None, *ENGINES):
         raise LaunchError(f"there is no engine '{engine}': it is one of {', '.join(ENGINES)}")
-    obstacle = "" if engine == "lockstep" else _obstacle(launch, shuffle_seed)
-    if engine == "native" and obstacle:
-        raise LaunchError(f"the native engine cannot run kernel {launch.kernel}: {obstacle}; use the lock-step engine")
-    if engine == "lockstep" or obstacle:
+    if engine == "lockstep":
+        scheduler.run(launch, budget, shuffle_seed)
+        return
+    witnesses = [observer for observer in launch.observers if _overrides(observer, _LOCKSTEP_HOOKS)]
+    others = [observer for observer in launch.observers if observer not in witnesses]
+    chunks = list(_chunks(launch, witnesses, others))
+    compiled = _translation(launch, others, shuffle_seed, any(not seen for _, _, seen in chunks))
+    if engine == "native" and (isinstance(compiled, str) or any(seen for _, _, seen in chunks)):
+        reason = compiled if isinstance(compiled, str) else "an observer must see it in lock-step"
+        raise LaunchError(f"the native engine cannot run kernel {launch.kernel}: {reason}; use the lock-step engine")
+    if isinstance(compiled, str):
         scheduler.run(launch, budget, shuffle_seed)
     else:
-        _run_native(launch, budget)
+        _run_chunks(launch, budget, compiled, chunks, others)
 
 
-def _obstacle(launch: Launch, shuffle_seed: int | None) -> str:
-    """Why a launch cannot run as native code, or nothing."""
+def _overrides(observer: Observer, hooks: Sequence[str]) -> bool:
+    return any(getattr(type(observer), name) is not getattr(Observer, name) for name in hooks)
+
+
+def _chunks(
+    launch: Launch, witnesses: Sequence[Observer], others: Sequence[Observer]
+) -> Iterator[tuple[int, int, bool]]:
+    """The chunks of a launch: first block, number of blocks, and whether a witness follows it."""
+    total = launch.block_count
+    if not witnesses and not any(_overrides(observer, _CHUNK_HOOKS) for observer in others):
+        yield 0, total, False
+        return
+    size = scheduler.blocks_per_chunk(launch)
+    for first in range(0, total, size):
+        count = min(size, total - first)
+        yield first, count, any(witness.follows(launch, first, count) for witness in witnesses)
+
+
+def _translation(launch: Launch, others: Sequence[Observer], shuffle_seed: int | None, wanted: bool) -> Compiled | str:
+    """The native code of a launch, or why there is none."""
     if shuffle_seed is not None:
         return "it does not shuffle the order of blocks and warps"
-    hooks = [name for name in _LOCKSTEP_HOOKS if launch.hooks(name)]
-    if hooks:
-        return f"an observer follows `{hooks[0]}`"
+    if not wanted:
+        return "an observer must see it in lock-step"
     try:
         from softgpu import native
     except ImportError as missing:
         return f"{missing.name} is not installed"
-    translation = native.translation(launch.program)
-    return f"it has no translation of {translation}" if isinstance(translation, native.NotTranslated) else ""
+    compiled = native.translation(launch.program, any(_overrides(observer, ["events"]) for observer in others))
+    return f"it has no translation of {compiled}" if isinstance(compiled, native.NotTranslated) else compiled
 
 
-def _run_native(launch: Launch, budget: int) -> None:
+def _run_chunks(
+    launch: Launch,
+    budget: int,
+    compiled: Compiled,
+    chunks: Sequence[tuple[int, int, bool]],
+    others: Sequence[Observer],
+) -> None:
     from softgpu import native
 
-    _call(launch, "launch_begin")
+    listeners = [partial(observer.events, launch) for observer in others if _overrides(observer, ["events"])]
+    _call(launch.observers, "launch_begin", launch)
     try:
-        compiled = native.translation(launch.program)
-        assert not isinstance(compiled, native.NotTranslated)
-        native.run(launch, compiled, budget)
+        execution = native.Execution(launch, compiled, budget, listeners)
+        for first, count, seen in chunks:
+            if seen:
+                with np.errstate(all="ignore"):
+                    scheduler.run_chunk(launch, first, count, budget, np.random.default_rng(0))
+                continue
+            launch.chunk = native.Blocks(launch, first, count)
+            _call(others, "chunk_begin", launch)
+            execution.run(first, first + count)
+            _call(others, "chunk_end", launch)
+        if launch.fault is not None:
+            raise launch.fault
     except KernelError as error:
         launch.failure = error
         raise
     finally:
-        _call(launch, "launch_end")
+        _call(launch.observers, "launch_end", launch)
 
 
-def _call(launch: Launch, name: str) -> None:
-    for hook in launch.hooks(name):
-        hook(launch)
+def _call(observers: Sequence[Observer], name: str, launch: Launch) -> None:
+    for observer in observers:
+        getattr(observer, name)(launch)

@@ -43,7 +43,7 @@ ANYWHERE = -1
 """Where lanes meet whose instructions need not be the same; other lanes meet at the position of theirs."""
 
 LONGEST_TURN = 1024
-SHORTEST_TURN = 16
+SHORTEST_TURN = 4
 """Basic blocks after which other lanes get a turn: a lane spinning on a flag must not starve its setter. Turns are
 long at first, so that lanes in loops of different lengths meet again, and become shorter while lanes compete."""
 
@@ -53,20 +53,12 @@ def run(launch: Launch, budget: int = DEFAULT_BUDGET, shuffle_seed: int | None =
     _call(launch, "launch_begin")
     try:
         with np.errstate(all="ignore"):
-            blocks = _blocks_per_chunk(launch, CHUNK_THREADS if shuffle_seed is None else SHUFFLED_CHUNK_THREADS)
+            blocks = blocks_per_chunk(launch, CHUNK_THREADS if shuffle_seed is None else SHUFFLED_CHUNK_THREADS)
             firsts = np.arange(0, launch.block_count, blocks)
             random = np.random.default_rng(shuffle_seed or 0)
             for first in firsts.tolist() if shuffle_seed is None else random.permutation(firsts).tolist():
-                launch.chunk = Chunk(launch, first, min(blocks, launch.block_count - first))
-                _call(launch, "chunk_begin")
-                try:
-                    scheduler = _Scheduler if shuffle_seed is None else _ShuffledScheduler
-                    scheduler(launch, budget, random).run()
-                    launch.chunk.bulk_copies.finish_all()
-                finally:
-                    if launch.chunk.events:
-                        launch.chunk.events.flush()
-                _call(launch, "chunk_end")
+                scheduler = _Scheduler if shuffle_seed is None else _ShuffledScheduler
+                run_chunk(launch, first, min(blocks, launch.block_count - first), budget, random, scheduler)
         if launch.fault is not None:
             raise launch.fault
     except KernelError as error:
@@ -76,12 +68,32 @@ def run(launch: Launch, budget: int = DEFAULT_BUDGET, shuffle_seed: int | None =
         _call(launch, "launch_end")
 
 
+def run_chunk(
+    launch: Launch,
+    first_block: int,
+    block_count: int,
+    budget: int,
+    random: np.random.Generator,
+    scheduler: type[_Scheduler] | None = None,
+) -> None:
+    """Execute some consecutive blocks to their end. Raises KernelError."""
+    launch.chunk = Chunk(launch, first_block, block_count)
+    _call(launch, "chunk_begin")
+    try:
+        (scheduler or _Scheduler)(launch, budget, random).run()
+        launch.chunk.bulk_copies.finish_all()
+    finally:
+        if launch.chunk.events:
+            launch.chunk.events.flush()
+    _call(launch, "chunk_end")
+
+
 def _call(launch: Launch, name: str) -> None:
     for hook in launch.hooks(name):
         hook(launch)
 
 
-def _blocks_per_chunk(launch: Launch, threads: int) -> int:
+def blocks_per_chunk(launch: Launch, threads: int = CHUNK_THREADS) -> int:
     """As many blocks as fit a number of threads and of bytes that keep NumPy fast and memory bounded."""
     program = launch.program
     thread_bytes = program.local_bytes + sum(np.dtype(dtype).itemsize for dtype in program.registers.values())
@@ -392,7 +404,7 @@ class _Scheduler:
         return None
 
     def _check_barrier(self, instruction: Instruction, who: NDArray, numbers: NDArray, counts: NDArray) -> None:
-        wrong_number = (numbers >= BARRIERS) & (numbers != CLUSTER_BARRIER)
+        wrong_number = (numbers >= BARRIERS) & ("cluster" not in instruction.modifiers)
         wrong_count = counts % WARP_SIZE != 0
         for wrong, values, reason in (
             (wrong_number, numbers, f"the barrier is number {{}}, but barriers are numbered 0 to {BARRIERS - 1}"),

@@ -122,6 +122,11 @@ class Trace(Observer):
         self.launches: list[LaunchTrace] = []
         self._blocks = None if blocks is None else np.array(sorted(blocks), np.int64)
 
+    def follows(self, launch: Launch, first_block: int, block_count: int) -> bool:
+        return self._blocks is None or bool(
+            ((self._blocks >= first_block) & (self._blocks < first_block + block_count)).any()
+        )
+
     def launch_begin(self, launch: Launch) -> None:
         program = launch.program
         offsets = program.parameter_offsets

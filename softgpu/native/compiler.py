@@ -9,7 +9,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from softgpu.native.helpers import HELPERS
-from softgpu.native.translator import ROW_BYTES, Translator
+from softgpu.native.translator import Translator
 from softgpu.program import Program
 
 
@@ -19,7 +19,7 @@ class Compiled:
 
     `address` is that of the function; `sites` counts the instructions that remember an allocation; `symbols` are the
     module's variables that it uses; `loop_heads` gives for the numbers of resume points at which a turn may end the
-    basic block that follows; `rows_bytes` bounds the rows of events between two looks at the cursor.
+    basic block that follows; `rows` bounds the rows of events between two looks at the cursor.
     """
 
     address: int
@@ -28,7 +28,7 @@ class Compiled:
     sites: int
     symbols: tuple[str, ...]
     loop_heads: dict[int, int]
-    rows_bytes: int
+    rows: int
     engine: Any
 
 
@@ -64,6 +64,6 @@ def compile_program(program: Program, events: bool) -> Compiled:
         sites=translator.sites,
         symbols=tuple(translator.symbols),
         loop_heads=translator.loop_heads,
-        rows_bytes=translator.rows_here * ROW_BYTES,
+        rows=translator.rows,
         engine=engine,
     )

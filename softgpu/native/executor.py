@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.errors import BarrierDeadlock, Dim3, IllegalInstruction, InstructionBudgetExceeded, KernelError, TrapError
-from softgpu.machine import WARP_SIZE, Launch, coordinates
+from softgpu.errors import (
+    BarrierDeadlock,
+    Dim3,
+    IllegalInstruction,
+    InstructionBudgetExceeded,
+    KernelError,
+    MemoryFault,
+    TrapError,
+)
+from softgpu.events import EVENT
+from softgpu.machine import WARP_SIZE, Chunk, Launch, coordinates
+from softgpu.memory import ScratchMemory
 from softgpu.native import layout, runtime
 from softgpu.native.compiler import Compiled, compile_program
 from softgpu.native.faults import memory_fault
@@ -21,6 +32,10 @@ BLOCKS_PER_CALL = 4096
 """Python sees to signals in between."""
 THREADS_IN_FLIGHT = 16384
 BYTES_IN_FLIGHT = 1 << 26
+BATCH_ROWS = 1 << 14
+"""Half a megabyte, so that those who read the rows find them in the processor's cache."""
+SPARE_ROWS = 256
+"""For those that the runtime writes between two threads."""
 
 _translations: WeakKeyDictionary[Program, dict[bool, Compiled | NotTranslated]] = WeakKeyDictionary()
 
@@ -36,11 +51,6 @@ def translation(program: Program, events: bool = False) -> Compiled | NotTransla
     return versions[events]
 
 
-def run(launch: Launch, compiled: Compiled, budget: int) -> None:
-    """Execute all blocks of a launch. Raises KernelError."""
-    _Execution(launch, compiled, budget, 0, launch.block_count).run()
-
-
 @lru_cache(maxsize=64)
 def _thread_coordinates(block: Dim3) -> NDArray[np.int32]:
     x, y, z = block
@@ -52,12 +62,33 @@ def _address(array: NDArray) -> int:
     return array.__array_interface__["data"][0]
 
 
-class _Execution:
-    """Consecutive blocks of a launch, `first` to before `end`."""
+class Blocks(Chunk):
+    """A chunk of blocks that runs as native code: nothing of what its threads have can be seen."""
 
-    def __init__(self, launch: Launch, compiled: Compiled, budget: int, first: int, end: int):
-        self.launch, self.compiled, self.budget = launch, compiled, budget
-        self.end = end
+    def __init__(self, launch: Launch, first_block: int, block_count: int):
+        self.launch = launch
+        self.first_block = first_block
+        self.block_count = block_count
+        self.size = block_count * launch.threads_per_block
+        shared_bytes = launch.program.shared_bytes + launch.shared_bytes
+        self.shared = ScratchMemory(0, shared_bytes, "the block's shared memory")
+        self.local = ScratchMemory(0, launch.program.local_bytes, "the thread's local memory")
+
+
+class Execution:
+    """Runs a launch, or some of its blocks after others. `listeners` get the rows of softgpu.events.
+
+    The code must have been compiled with events if there are listeners.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        compiled: Compiled,
+        budget: int,
+        listeners: Sequence[Callable[[NDArray], None]] = (),
+    ):
+        self.launch, self.compiled, self.budget, self.listeners = launch, compiled, budget, listeners
         threads = launch.threads_per_block
         program = launch.program
         shared_bytes = program.shared_bytes + launch.shared_bytes
@@ -66,7 +97,7 @@ class _Execution:
         if compiled.loop_heads:
             # Blocks that spin wait for others, which must run as well.
             block_bytes = threads * (compiled.frame_words * 8 + local_stride) + shared_bytes
-            slots = max(1, min(end - first, THREADS_IN_FLIGHT // threads, BYTES_IN_FLIGHT // block_bytes))
+            slots = max(1, min(launch.block_count, THREADS_IN_FLIGHT // threads, BYTES_IN_FLIGHT // block_bytes))
         self.frames = np.empty((slots, threads, compiled.frame_words), np.int64)
         self.shared = np.empty((slots, -(-shared_bytes // 16) * 16), np.uint8)
         self.local = np.empty((slots, threads * local_stride), np.uint8)
@@ -76,7 +107,6 @@ class _Execution:
         self.used = np.zeros((slots, threads), np.int64)
         self.times = np.zeros((slots, runtime.BARRIERS, threads), np.int64)
         self.progress = np.zeros(runtime.PROGRESS_WORDS, np.int64)
-        self.progress[runtime.NEXT] = first
         self.grid = np.array(launch.grid, np.int64)
         self.allocations = launch.memory.allocations
         self.table = np.array(
@@ -98,10 +128,37 @@ class _Execution:
         context[layout.BLOCK_EXTENT : layout.BLOCK_EXTENT + 3] = launch.block
         context[layout.GRID_EXTENT : layout.GRID_EXTENT + 3] = launch.grid
         context[layout.DYNAMIC_BYTES] = launch.shared_bytes
+        context[layout.CONTINUES] = launch.continues_after_faults
+        context[layout.FIRST_FAULT] = -1
+        if listeners:
+            self.rows = np.zeros(BATCH_ROWS + compiled.rows + SPARE_ROWS, EVENT)
+            context[layout.CURSOR] = _address(self.rows)
+            context[layout.CURSOR_LIMIT] = _address(self.rows) + BATCH_ROWS * EVENT.itemsize
 
-    def run(self) -> None:
+    def run(self, first: int, end: int) -> None:
+        """Execute the blocks from `first` to before `end`. Raises KernelError."""
+        self.progress[runtime.NEXT] = first
+        self.context[layout.CHUNK] = first
+        try:
+            self._run(end)
+        finally:
+            self._hand_over()
+        if self.launch.fault is None and self.context[layout.FIRST_FAULT] >= 0:
+            self.launch.fault = self._first_fault()
+
+    def _hand_over(self) -> None:
+        """Give the listeners the rows that have been written."""
+        if self.listeners:
+            start = _address(self.rows)
+            count = (int(self.context[layout.CURSOR]) - start) // EVENT.itemsize
+            self.context[layout.CURSOR] = start
+            for listener in self.listeners if count else ():
+                listener(self.rows[:count])
+
+    def _run(self, end: int) -> None:
         compiled, progress = self.compiled, self.progress
-        while progress[runtime.NEXT] < self.end:
+        status = runtime.DONE
+        while status == layout.FULL or progress[runtime.NEXT] < end:
             status = runtime.run(
                 compiled.address,
                 self.context,
@@ -116,11 +173,13 @@ class _Execution:
                 self.times,
                 self.grid,
                 self.launch.threads_per_block,
-                min(self.end, int(progress[runtime.NEXT]) + BLOCKS_PER_CALL),
+                min(end, int(progress[runtime.NEXT]) + BLOCKS_PER_CALL),
                 self.budget,
                 progress,
             )
-            if status != runtime.DONE:
+            if status == layout.FULL:
+                self._hand_over()
+            elif status != runtime.DONE:
                 raise self._failure(status)
 
     # Failing
@@ -135,7 +194,7 @@ class _Execution:
         if status == runtime.BAD_BARRIER:
             operation = self._waits_at(slot, thread)
             number, count = self.frames[slot, thread, layout.EXCHANGE : layout.EXCHANGE + 2].tolist()
-            if number >= runtime.BARRIERS:
+            if number >= runtime.BARRIERS - 1:
                 return _illegal(operation, f"the barrier is number {number}, but barriers are numbered 0 to 15", where)
             return _illegal(operation, f"the thread count is {count}, but thread counts are multiples of 32", where)
         operation = launch.program.operations[int(self.context[layout.FAULT_PC])]
@@ -147,6 +206,18 @@ class _Execution:
             labels = len(operation.control.labels)
             return _illegal(operation, f"the index {address} is beyond the {labels} labels of its list", where)
         return memory_fault(launch, operation, address, **where)
+
+    def _first_fault(self) -> MemoryFault:
+        """The first of the accesses after which the launch went on."""
+        place, address, thread, block = self.context[layout.FIRST_FAULT : layout.FIRST_FAULT + 4].tolist()
+        launch = self.launch
+        return memory_fault(
+            launch,
+            launch.program.operations[place],
+            address & (1 << 64) - 1,
+            coordinates(thread, launch.block),
+            coordinates(block, launch.grid),
+        )
 
     def _block(self, slot: int) -> Dim3:
         return coordinates(int(self.facts[slot, runtime.BLOCK]), self.launch.grid)

@@ -93,6 +93,20 @@ def locate(context: int, site: int, address: int, size: int, local: int, local_b
     return address + delta
 
 
+def note_fault(context: int, operation: int, address: int, thread: int) -> None:
+    """Remember the first access that is not allowed."""
+    if _word(context, layout.FIRST_FAULT) < 0:
+        first_lane, chunk = _word(context, layout.FIRST_LANE), _word(context, layout.CHUNK)
+        threads = 1
+        for axis in range(3):
+            threads *= _word(context, layout.BLOCK_EXTENT + axis)
+        place = context + 8 * layout.FIRST_FAULT
+        store64(place, operation)
+        store64(place + 8, address)
+        store64(place + 16, thread)
+        store64(place + 24, chunk + first_lane // threads)
+
+
 def half_to_double(bits: int) -> float:
     """The value of a half, exactly."""
     exponent, fraction = bits >> 10 & 31, bits & 1023
@@ -121,6 +135,7 @@ def double_to_half(value: float) -> int:
 
 _HELPERS = {
     "locate": (locate, int64(*[int64] * 7)),
+    "note_fault": (note_fault, types.void(*[int64] * 4)),
     "half_to_double": (half_to_double, types.float64(int32)),
     "double_to_half": (double_to_half, int32(types.float64)),
 }

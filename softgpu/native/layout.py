@@ -25,11 +25,13 @@ BLOCK = 14  # x, y, z of the block that runs
 BLOCK_EXTENT = 17
 GRID_EXTENT = 20
 DYNAMIC_BYTES = 23
-FIRST_LANE = 24  # lane of the block's first thread in its chunk
+FIRST_LANE = 24  # lane of the block's first thread in its chunk of blocks
 CURSOR = 25  # host address of the next row of events
 CURSOR_LIMIT = 26  # beyond it, the rows must be consumed before a thread goes on
 CONTINUES = 27  # 1 if a launch goes on after an invalid access
-CONTEXT_WORDS = 28
+CHUNK = 28  # linear index of the chunk's first block
+FIRST_FAULT = 29  # where a launch went on: position of the operation, -1 for none; address; thread; linear block
+CONTEXT_WORDS = 33
 
 CACHE_WORDS = 3
 
@@ -42,7 +44,7 @@ REGISTERS = EXCHANGE + EXCHANGE_WORDS
 
 # What a thread returns.
 EXITED = 0
-AT_BARRIER = 1  # exchange: number, thread count, 1 if it waits plus 2 if it arrives plus 4 if it votes, and the vote;
+AT_BARRIER = 1  # exchange: number, thread count, what it does there (bits of softgpu.native.runtime), and its vote;
 # the answer: how many voted yes, and how many arrived
 AT_WARP = 2  # exchange: the kind of instruction, member mask, operands; the answer: the result and a predicate
 YIELDED = 3

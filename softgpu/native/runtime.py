@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import int64, njit
 
+from softgpu.events import EVENT, EventFlag, EventKind
 from softgpu.native import layout
 from softgpu.native.helpers import call_thread, load64, store64
 
@@ -29,10 +30,17 @@ MASK_ROWS = VOTES + BARRIERS
 TOUCHED = BARRIERS  # bits of the barriers at which somebody has arrived
 BLOCK = BARRIERS + 1  # linear index in the grid, -1 for none
 LEVEL = BARRIERS + 2  # how long turns have become
-FACTS = BARRIERS + 3
+LAST = BARRIERS + 3  # operation of the last arrival at a barrier
+FACTS = BARRIERS + 4
+
+# Rows of events.
+ROW_BYTES = EVENT.itemsize
+OPEN, WARP = int(EventKind.OPEN), int(EventKind.WARP)
+NOT_IN_MASK, MEMBER_EXITED = int(EventKind.NOT_IN_MASK), int(EventKind.MEMBER_EXITED)
+ABSENT_SOURCE, MEMORY = int(EventKind.ABSENT_SOURCE), int(EventFlag.MEMORY)
 
 # What a thread does at a barrier.
-WAITS, ARRIVES, REDUCES = 1, 2, 4
+WAITS, ARRIVES, REDUCES, OF_CLUSTER = 1, 2, 4, 8
 
 # Where run() says how far it came, and with what.
 NEXT = 0
@@ -75,6 +83,18 @@ def _begin(frames, frame_words, suspends, shared, local, masks, facts, used, tim
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _row(context, kind, flags, pc, lane, detail, value):
+    """Write a row of softgpu.events, if they are wanted."""
+    place = context[layout.CURSOR]
+    if place:
+        store64(place, kind | flags << 24 | pc << 32)
+        store64(place + 8, lane | detail << 32)
+        store64(place + 16, 0)
+        store64(place + 24, value)
+        context[layout.CURSOR] = place + ROW_BYTES
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _count(mask):
     """The number of ones."""
     number = 0
@@ -111,12 +131,17 @@ def _may_open(masks, facts, times, slot, barrier):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _open(frames, frame_bytes, masks, facts, times, slot, barrier):
-    """Open a barrier: those who wait go on, and learn how many have arrived and how many have voted yes."""
-    votes, arrived = 0, 0
+def _open(context, frames, frame_bytes, masks, facts, times, threads, slot, barrier, last):
+    """Open a barrier: those who wait go on, and learn how many have arrived and how many have voted yes.
+
+    `last` is the instruction of the last arrival.
+    """
+    votes, arrived, exited = 0, 0, threads
     for warp in range(masks.shape[2]):
         votes += _count(masks[slot, VOTES + barrier, warp] & masks[slot, ARRIVED + barrier, warp])
         arrived += _count(masks[slot, ARRIVED + barrier, warp])
+        exited -= _count(masks[slot, ALIVE, warp])
+    _row(context, OPEN, 0, last, context[layout.FIRST_LANE], barrier, exited)
     for warp in range(masks.shape[2]):
         waiting = masks[slot, WAITING + barrier, warp]
         for lane in range(WARP_SIZE):
@@ -139,7 +164,7 @@ def _arrive(frame, masks, facts, times, slot, warp, lane):
     barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
     does, vote = _frame_word(frame, layout.EXCHANGE + 2), _frame_word(frame, layout.EXCHANGE + 3)
     bit = 1 << lane
-    if barrier >= BARRIERS or count % WARP_SIZE:
+    if (barrier >= BARRIERS - 1 and not does & OF_CLUSTER) or count % WARP_SIZE:
         return -1
     if does & ARRIVES:
         masks[slot, ARRIVED + barrier, warp] |= bit
@@ -149,6 +174,7 @@ def _arrive(frame, masks, facts, times, slot, warp, lane):
         times[slot, barrier, warp * WARP_SIZE + lane] += 1
         facts[slot, barrier] = max(facts[slot, barrier], count)
         facts[slot, TOUCHED] |= 1 << barrier
+        facts[slot, LAST] = _frame_word(frame, layout.WAITS_AT)
     if does & WAITS and masks[slot, ARRIVED + barrier, warp] & bit:
         masks[slot, READY, warp] &= ~bit
         masks[slot, WAITING + barrier, warp] |= bit
@@ -156,7 +182,7 @@ def _arrive(frame, masks, facts, times, slot, warp, lane):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _meet(frames, frame_bytes, masks, slot, warp):
+def _meet(context, frames, frame_bytes, masks, slot, warp):
     """Let the lanes of a warp go on that wait for each other and are complete.
 
     Lanes meet that wait with the same member mask at the same instruction, or at any `bar.warp.sync`. All lanes of the
@@ -170,19 +196,38 @@ def _meet(frames, frame_bytes, masks, slot, warp):
         for lane in range(first, WARP_SIZE):
             if rest >> lane & 1 and _meeting(frames + lane * frame_bytes) == (place, mask):
                 here |= 1 << lane
-        if not mask >> first & 1:
-            here = 1 << first
-            _exchange(frames, frame_bytes, here)
+        alone = not mask >> first & 1
+        here = 1 << first if alone else here & mask
+        if alone or mask & masks[slot, ALIVE, warp] & ~here == 0:
+            if context[layout.CURSOR]:
+                _tell_meeting(context, frames, frame_bytes, masks[slot, ALIVE, warp], here, mask, warp)
+            _exchange(context, frames, frame_bytes, here, warp)
             released |= here
-        elif mask & masks[slot, ALIVE, warp] & ~here == 0:
-            here &= mask
-            _exchange(frames, frame_bytes, here)
-            released |= here
-        else:
-            here &= mask
         rest &= ~here
     masks[slot, AT_WARP, warp] &= ~released
     masks[slot, READY, warp] |= released
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _lane(context, warp, lane):
+    """Index in the chunk of a lane of a warp."""
+    return context[layout.FIRST_LANE] + warp * WARP_SIZE + lane
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _tell_meeting(context, frames, frame_bytes, alive, here, mask, warp):
+    """Report which lanes of a warp meet, and whether they are those that their member mask names."""
+    first = _lowest(here)
+    frame = frames + first * frame_bytes
+    place = _frame_word(frame, layout.WAITS_AT)
+    flags = MEMORY if _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC else 0
+    _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here & mask)
+    threads = context[layout.BLOCK_EXTENT] * context[layout.BLOCK_EXTENT + 1] * context[layout.BLOCK_EXTENT + 2]
+    exited = mask & ~alive & ((1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1)
+    if exited:
+        _row(context, MEMBER_EXITED, 0, place, _lane(context, warp, 0), 0, exited)
+    if not mask >> first & 1:
+        _row(context, NOT_IN_MASK, 0, place, _lane(context, warp, first), 0, mask)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -202,7 +247,7 @@ def _meeting(frame):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _exchange(frames, frame_bytes, members):
+def _exchange(context, frames, frame_bytes, members, warp):
     """Carry out a warp-level instruction for lanes that meet."""
     kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE)
     if kind == layout.WARP_SYNC:
@@ -225,8 +270,12 @@ def _exchange(frames, frame_bytes, members):
         result, predicate = reduced, 0
         if kind <= layout.SHUFFLE_INDEX:
             source, predicate = _source_lane(kind, lane, operands[1, lane], operands[2, lane])
-            # Reading from a lane that takes no part is undefined; here it gives the reader's own value.
-            result = operands[0, source if members >> source & 1 else lane]
+            result = operands[0, source]
+            if not members >> source & 1:
+                # Reading from a lane that takes no part is undefined; here it gives the reader's own value.
+                result = operands[0, lane]
+                place = _frame_word(frames + lane * frame_bytes, layout.WAITS_AT)
+                _row(context, ABSENT_SOURCE, 0, place, _lane(context, warp, lane), source, 0)
         elif kind == layout.VOTE_ALL:
             result = int64(votes == members)
         elif kind == layout.VOTE_ANY:
@@ -312,13 +361,15 @@ def _run_block(function, context, frames, frame_bytes, masks, facts, used, times
             warp_frames = base + warp * WARP_SIZE * frame_bytes
             while True:
                 if masks[slot, AT_WARP, warp]:
-                    _meet(warp_frames, frame_bytes, masks, slot, warp)
+                    _meet(context, warp_frames, frame_bytes, masks, slot, warp)
                 lanes = masks[slot, READY, warp] & ~spinning
                 if lanes == 0:
                     break
                 for lane in range(WARP_SIZE):
                     if not lanes >> lane & 1:
                         continue
+                    if context[layout.CURSOR] > context[layout.CURSOR_LIMIT]:
+                        return layout.FULL
                     thread = warp * WARP_SIZE + lane
                     frame = warp_frames + lane * frame_bytes
                     before = context[layout.EXECUTED]
@@ -350,7 +401,8 @@ def _run_block(function, context, frames, frame_bytes, masks, facts, used, times
                         spinning |= bit
             for barrier in range(BARRIERS):
                 if arrivals >> barrier & 1 and _may_open(masks, facts, times, slot, barrier):
-                    _open(base, frame_bytes, masks, facts, times, slot, barrier)
+                    last = facts[slot, LAST]
+                    _open(context, base, frame_bytes, masks, facts, times, threads, slot, barrier, last)
                     opened = True
     alive, ready = 0, 0
     for warp in range(masks.shape[2]):
@@ -394,6 +446,7 @@ def run(
                 context[layout.BLOCK] = block % grid[0]
                 context[layout.BLOCK + 1] = block // grid[0] % grid[1]
                 context[layout.BLOCK + 2] = block // (grid[0] * grid[1])
+                context[layout.FIRST_LANE] = (block - context[layout.CHUNK]) * threads
                 context[layout.SHARED] = shared[slot].ctypes.data
                 context[layout.LOCAL] = local[slot].ctypes.data
                 status = _run_block(

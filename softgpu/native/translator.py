@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from llvmlite import ir
 
+from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Type
 from softgpu.native import layout
 from softgpu.program import CLUSTER_BARRIER, Barrier, Branch, Exit, Operation, Program, Trap
 from softgpu.ptx import TYPE_BITS, Address, Immediate, Operand, Register, Sink, SpecialRegister, Symbol
+from softgpu.scheduler import is_aligned
 
 I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 F32, F64 = ir.FloatType(), ir.DoubleType()
@@ -57,7 +59,7 @@ class Translator:
         self.entry = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.b = ir.IRBuilder()
         self.sites = 0
-        self.rows_here = 0
+        self.rows = 0
         self.symbols: list[str] = []
         self.registers: dict[str, ir.Value] = {}
         self.saved_at: dict[str, int] = {}
@@ -80,7 +82,8 @@ class Translator:
         self.entry.store(self.turn, self.left)
         if self.events:
             self.cursor = self.entry.alloca(I64)
-            self.entry.store(self.context_word(layout.CURSOR), self.cursor)
+            cursor = self.entry.gep(self.context, [ir.Constant(I64, layout.CURSOR)], source_etype=I64)
+            self.entry.store(self.entry.load(cursor, typ=I64), self.cursor)
         self.finish = self.function.append_basic_block("finish")
         self.faulted = self.function.append_basic_block("faulted")
         self.blocks = [self.function.append_basic_block(f"block{rank}") for rank in range(len(program.blocks))]
@@ -160,6 +163,8 @@ class Translator:
             if isinstance(control, Branch):
                 self._branch_by_index(rank, self.operands()[0])
             elif isinstance(control, Exit):
+                if self.events:
+                    self.row(EventKind.EXIT)
                 self.leave(layout.EXITED)
             elif isinstance(control, Trap):
                 self._stop(layout.TRAPPED)
@@ -177,8 +182,14 @@ class Translator:
         vote = self.read(operands.pop(), TYPES["pred"]) if barrier.reduction else ir.Constant(I1, 0)
         numbers = [self.read(operand, word) for operand in operands] or [ir.Constant(I32, CLUSTER_BARRIER)]
         number, count = (*numbers, ir.Constant(I32, 0))[:2]
-        does = barrier.waits | barrier.arrives << 1 | bool(barrier.reduction) << 2
+        cluster = not self.operands()
+        does = barrier.waits | barrier.arrives << 1 | bool(barrier.reduction) << 2 | cluster << 3
         exchange = [self.b.zext(value, I64) for value in (number, count, ir.Constant(I32, does), vote)]
+        if self.events and barrier.arrives:
+            flags = (EventFlag.WAITS if barrier.waits else 0) | (
+                EventFlag.ALIGNED if is_aligned(self.operation.instruction) else 0
+            )
+            self.row(EventKind.ARRIVE, flags=flags, detail=exchange[0], value=exchange[1])
         self.suspend(layout.AT_BARRIER, exchange)
         if barrier.reduction is None:
             return
@@ -304,27 +315,28 @@ class Translator:
         kind: int,
         *,
         flags: int = 0,
-        detail: int = 0,
+        detail: ir.Value | int = 0,
         nbytes: int = 0,
         space: ir.Value | int = 0,
         address: ir.Value | int = 0,
         value: ir.Value | int = 0,
     ) -> None:
-        """Write a row of softgpu.events; `space` is a 64-bit value."""
+        """Write a row of softgpu.events; `space` and `detail` are 64-bit values."""
         b, number = self.b, self.operation.instruction.index
         word: ir.Value = ir.Constant(I64, kind | nbytes << 16 | flags << 24 | number << 32)
         if isinstance(space, int):
             word = ir.Constant(I64, word.constant | space << 8)
         else:
             word = b.or_(word, b.shl(space, ir.Constant(I64, 8)))
-        lane = b.or_(self.lane(), ir.Constant(I64, detail << 32)) if detail else self.lane()
+        detail = ir.Constant(I64, detail) if isinstance(detail, int) else detail
+        lane = b.or_(self.lane(), b.shl(detail, ir.Constant(I64, 32)))
         cursor = b.load(self.cursor, typ=I64)
         place = b.inttoptr(cursor, POINTER)
         for position, part in enumerate((word, lane, address, value)):
             part = ir.Constant(I64, part) if isinstance(part, int) else part
             b.store(part, b.gep(place, [ir.Constant(I64, position)], source_etype=I64), align=8)
         b.store(b.add(cursor, ir.Constant(I64, ROW_BYTES)), self.cursor)
-        self.rows_here += 1
+        self.rows += 1
 
     def thread_coordinate(self, axis: int) -> ir.Value:
         def build(b: ir.IRBuilder) -> ir.Value:

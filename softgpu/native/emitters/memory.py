@@ -78,6 +78,8 @@ class Access:
         done, valid = t.function.append_basic_block("accessed"), b.block
         b.branch(done)
         b.position_at_end(skips)
+        where = [b.ptrtoint(t.context, I64), constant(I64, t.pc), address, b.zext(t.thread, I64)]
+        t.call_helper("note_fault", ir.VoidType(), where)
         self._report(address, [constant(element, 0) for element in elements], self.flags | EventFlag.INVALID)
         skips = b.block
         b.branch(done)
