@@ -37,6 +37,8 @@ class Meetings(NamedTuple):
     """Per block, barrier and warp: the lanes that have arrived since the barrier last opened."""
     arrived_at: NDArray[np.int32]
     """Where the last of them did."""
+    threads_asked: NDArray[np.int64]
+    """Per block and barrier: the thread count that they name, 0 for all threads."""
     exited: NDArray[np.uint32]
     exited_at: NDArray[np.int32]
     """Per lane: where it exited."""
@@ -52,6 +54,7 @@ def begin_launch(launch: Launch) -> Meetings:
         found=np.zeros((MOST_FOUND, 7), np.int64),
         arrived=np.zeros((0, BARRIERS, 0), np.uint32),
         arrived_at=np.zeros((0, BARRIERS, 0), np.int32),
+        threads_asked=np.zeros((0, BARRIERS), np.int64),
         exited=np.zeros((0, 0), np.uint32),
         exited_at=np.zeros(0, np.int32),
     )
@@ -64,6 +67,7 @@ def begin_chunk(meetings: Meetings, launch: Launch) -> Meetings:
         first_block=launch.chunk.first_block,
         arrived=np.zeros((blocks, BARRIERS, warps), np.uint32),
         arrived_at=np.zeros((blocks, BARRIERS, warps), np.int32),
+        threads_asked=np.zeros((blocks, BARRIERS), np.int64),
         exited=np.zeros((blocks, warps), np.uint32),
         exited_at=np.zeros(blocks * launch.threads_per_block, np.int32),
     )
@@ -106,6 +110,7 @@ def _arrive(meetings, event, block, index, thread):
         _find(meetings, SPLIT_WARP, low, high, thread, 0, 0)
     arrived[warp] |= np.uint32(1) << np.uint32(index % WARP_SIZE)
     arrived_at[warp] = event.pc
+    meetings.threads_asked[block, event.detail] = np.int64(event.value)
 
 
 @njit(cache=True)
@@ -113,14 +118,11 @@ def _open(meetings, event, block):
     """A barrier of all threads misses those that have exited; one of some threads, those of its own warps."""
     arrived = meetings.arrived[block, event.detail]
     if event.value > 0:
-        everyone = True
+        everyone = meetings.threads_asked[block, event.detail] == 0
         executed, missing, first_missing = 0, 0, -1
         for warp in range(meetings.warps_per_block):
             executed += _bits(arrived[warp])
-            everyone &= (arrived[warp] | meetings.exited[block, warp]) != 0
-        everyone &= executed + np.int64(event.value) == meetings.threads_per_block
-        for warp in range(meetings.warps_per_block):
-            gone = meetings.exited[block, warp]
+            gone = meetings.exited[block, warp] & ~arrived[warp]
             if gone and (everyone or arrived[warp]):
                 missing += _bits(gone)
                 if first_missing < 0:

@@ -66,6 +66,8 @@ class Ordering(NamedTuple):
     arrived: NDArray[np.uint32]
     waiting: NDArray[np.uint32]
     """Per block, barrier and warp: the lanes that have arrived since the barrier last opened."""
+    threads_asked: NDArray[np.int64]
+    """Per block and barrier: the thread count that they name, 0 for all threads."""
     arrival_known: NDArray[np.int64]
     """Per block and barrier: what those knew who arrived without waiting."""
     object_keys: NDArray[np.uint64]
@@ -97,6 +99,7 @@ def begin_launch() -> Ordering:
         released=np.zeros((0, 2), np.int64),
         arrived=np.zeros((0, BARRIERS, 0), np.uint32),
         waiting=np.zeros((0, BARRIERS, 0), np.uint32),
+        threads_asked=np.zeros((0, BARRIERS), np.int64),
         arrival_known=np.zeros((0, BARRIERS), np.int64),
         object_keys=np.zeros(1024, np.uint64),
         object_nodes=np.zeros(1024, np.int64),
@@ -123,6 +126,7 @@ def begin_chunk(order: Ordering, first_block: int, blocks: int, threads_per_bloc
         released=np.zeros((blocks * threads_per_block, 2), np.int64),
         arrived=np.zeros((blocks, BARRIERS, warps), np.uint32),
         waiting=np.zeros((blocks, BARRIERS, warps), np.uint32),
+        threads_asked=np.zeros((blocks, BARRIERS), np.int64),
         arrival_known=np.zeros((blocks, BARRIERS), np.int64),
     )
 
@@ -305,11 +309,12 @@ def meet(order, warp, lanes):
 
 
 @njit(cache=True)
-def arrive(order, lane, block, barrier, waits):
+def arrive(order, lane, block, barrier, waits, threads):
     """A thread arrives at a barrier; one that waits is ordered when the barrier opens, another now."""
     index = lane - block * order.threads_per_block
     bit = np.uint32(1) << np.uint32(index % WARP_SIZE)
     order.arrived[block, barrier, index // WARP_SIZE] |= bit
+    order.threads_asked[block, barrier] = threads
     if waits:
         order.waiting[block, barrier, index // WARP_SIZE] |= bit
     else:
@@ -330,7 +335,8 @@ def open_barrier(order, block, barrier):
     for warp in range(order.warps_per_block):
         waiting = order.waiting[block, barrier, warp]
         is_full &= barrier != CLUSTER_BARRIER
-        is_full &= waiting | order.exited[first + warp] == order.existing[warp]
+        exited = order.exited[first + warp] if order.threads_asked[block, barrier] == 0 else np.uint32(0)
+        is_full &= waiting | exited == order.existing[warp]
         is_full &= waiting == order.arrived[block, barrier, warp]
     if is_full:
         _pass_full_barrier(order, block)

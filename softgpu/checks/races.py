@@ -251,7 +251,7 @@ def _strong(races, order, event, lane, block):
 def _synchronise(order, event, lane, block):
     kind = event.kind
     if kind == _ARRIVE:
-        ordering.arrive(order, lane, block, event.detail, event.flags & _WAITS != 0)
+        ordering.arrive(order, lane, block, event.detail, event.flags & _WAITS != 0, np.int64(event.value))
     elif kind == _OPEN:
         ordering.open_barrier(order, block, event.detail)
     elif kind == _EXIT:

@@ -340,14 +340,14 @@ def test_a_barrier_of_the_cluster():
 def test_what_a_report_says(kernel):
     location = '.file 1 "halo.mojo"\n.loc 1 12 5\n'
     module = kernel(
-        BEGIN.replace("4096", "256")
+        BEGIN.replace("4096", "260")
         + location
         + "st.shared.u32 [%r3], %r1;\n.loc 1 13 5\nld.shared.u32 %r6, [%r3+4]; ret;"
     )
     (report,) = check(module, grid=(2, 2), block=64)
     assert str(report).splitlines() == [
-        "Error: Race reported between Write access at k (PTX line 14) in halo.mojo:12",
-        "    and Read access at k (PTX line 16) in halo.mojo:13 [252 hazards]",
+        "Error: Race reported between Write access at k (PTX line 16) in halo.mojo:12",
+        "    and Read access at k (PTX line 18) in halo.mojo:13 [252 hazards]",
         "    RAW hazard on 4 bytes of __shared__ memory at 0x4, tile[1]",
         "    Write by thread (1,0,0) in block (0,0,0)",
         "    Read by thread (0,0,0) in block (0,0,0)",
