@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softgpu import Module
+from softgpu import Module, engines
 from softgpu.ptx import TYPE_BITS
 
 HEADER = ".version 8.1\n.target sm_80\n.address_size 64\n"
@@ -74,3 +74,9 @@ def _memory_type(kind: str) -> str:
 def compiled() -> Callable[[str], Module]:
     """A kernel that the Mojo compiler made, by the name of its file."""
     return lambda name: Module((Path(__file__).parent / "ptx" / f"{name}.ptx").read_text())
+
+
+@pytest.fixture(params=["lockstep", None], ids=["lockstep", "native"])
+def every_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs once on each engine."""
+    monkeypatch.setattr(engines, "default", request.param)

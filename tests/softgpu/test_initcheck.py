@@ -7,6 +7,8 @@ import pytest
 
 from softgpu import Initcheck, Memory, Module
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 # %r1 tid, %rd1 out, %rd2 &out[tid], %r3 &tile[tid]
 BEGIN = """
 .shared .align 16 .b8 tile[1024]; .local .align 8 .b8 stack[16];

@@ -10,6 +10,8 @@ import pytest
 
 from softgpu import Memcheck, Memory, MemoryFault, Severity
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 # %r1 tid, %rd1 out, %rd2 &out[tid], %r3 &tile[tid]
 BEGIN = """
 .shared .align 4 .b8 head[16]; .shared .align 4 .b8 tile[256]; .shared .align 4 .b8 tail[64];
@@ -75,7 +77,8 @@ def test_the_launch_goes_on_and_then_raises_the_first_fault(kernel):
     memcheck, out = Memcheck(), np.arange(64, dtype=np.uint32)
     with pytest.raises(MemoryFault) as caught:
         kernel(body).launch("k", 1, 64, [out], observers=[memcheck])
-    assert caught.value.access == "load" and caught.value.thread == (62, 0, 0)
+    # Which is the first depends on the order of the threads.
+    assert (caught.value.access, caught.value.thread[0]) in (("load", 62), ("store", 0))
     assert out.tolist() == [*range(2, 64), 0, 0]
     assert [report.count for report in memcheck.reports] == [2, 64]
 

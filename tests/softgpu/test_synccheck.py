@@ -7,6 +7,8 @@ import pytest
 
 from softgpu import BarrierDeadlock, Severity, Synccheck
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 BEGIN = """
 mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [out]; and.b32 %r2, %r1, 31; setp.lt.u32 %p1, %r1, 40;
 setp.lt.u32 %p2, %r2, 16; setp.lt.u32 %p3, %r1, 32;
