@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softgpu import Module, UnsupportedPTX
+from softgpu import Module, UnsupportedPTX, engines
 
 KERNELS = Path(__file__).parent / "kernels"
 TARGETS = ("sm_80", "sm_90")
@@ -29,12 +29,22 @@ def module(target: str, name: str) -> Module:
     return Module((KERNELS / "ptx" / target / f"{name}.ptx").read_text())
 
 
-@pytest.fixture(params=TARGETS)
-def launch(request) -> Launch:
-    """launch(name, grid, block, *arguments)"""
+MODES = {
+    "reference": ("sm_80", {"engine": "lockstep"}),
+    "fastest": ("sm_90", {}),
+    "shuffled": ("sm_80", {"engine": "lockstep", "shuffle_seed": 7}),
+}
 
-    def run(name: str, grid, block, *args, **options) -> None:
-        module(request.param, name).launch(name, grid, block, args, **options)
+
+@pytest.fixture(params=MODES)
+def launch(request, monkeypatch) -> Launch:
+    """launch(name, grid, block, *arguments): on the reference engine, on the fastest one that can run the kernel, and
+    with the blocks and warps in another order."""
+    target, options = MODES[request.param]
+    monkeypatch.setattr(engines, "default", None)
+
+    def run(name: str, grid, block, *args, **more) -> None:
+        module(target, name).launch(name, grid, block, args, **options, **more)
 
     return run
 
@@ -905,7 +915,7 @@ def test_asserting(launch):
 
 
 def test_recursion_is_refused_by_name(launch):
-    with pytest.raises(UnsupportedPTX, match="recursion: .*fibonacci.* calls .*fibonacci"):
+    with pytest.raises(UnsupportedPTX, match=r"recursion: .*fibonacci.* calls .*fibonacci"):
         launch("recursion", 1, 32, np.zeros(32, np.int32), np.int32(32))
 
 
