@@ -571,9 +571,9 @@ class _ShuffledScheduler(_Scheduler):
         ready = ready[runs[warp[ready]]]
         position = self.position[ready]
         # Most often the lanes behind, as in a real warp, so that lanes meet again; but none may starve the others.
-        rank = int(position.min() if random.random() < 0.9 else random.choice(position))
+        rank = int(position.min() if random.random() < 0.75 else random.choice(np.unique(position)))
         ahead = position[position > rank]
-        self.turn_ends = self.blocks_run + int(random.integers(1, 16))
+        self.turn_ends = self.blocks_run + int(random.integers(1, 9))
         return rank, as_lanes(ready[position == rank]), int(ahead.min()) if ahead.size else EXITED
 
     def _spend(self, count: int, lanes: Lanes) -> None:

@@ -1,9 +1,20 @@
 """Divergence, barriers, warps, atomics, and kernels that must be stopped."""
 
+import time
+
 import numpy as np
 import pytest
 
-from softgpu import BarrierDeadlock, InstructionBudgetExceeded, Module, TrapError, UnsupportedPTX, scheduler
+from softgpu import (
+    BarrierDeadlock,
+    IllegalInstruction,
+    InstructionBudgetExceeded,
+    Module,
+    PTXSyntaxError,
+    TrapError,
+    UnsupportedPTX,
+    scheduler,
+)
 
 OUT = """
 ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
@@ -70,6 +81,65 @@ def test_special_registers_do_not_depend_on_how_blocks_are_batched(kernel, monke
     assert (out[:, :, 0] == np.arange(threads) % 32).all() and (out[:, :, 1] == np.arange(threads) // 32).all()
 
 
+def test_special_registers_of_other_kinds(kernel):
+    module = kernel(
+        """ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mad.wide.u32 %rd1, %r1, 32, %rd1;
+        mov.u16 %h1, %tid.x; mov.u16 %h2, %ntid.x; cvt.u32.u16 %r2, %h1; cvt.u32.u16 %r3, %h2; mov.u32 %r4, %nwarpid;
+        mov.u32 %r5, %smid; mov.u32 %r6, %nsmid; setp.lt.u32 %p1, %r5, %r6; selp.u32 %r5, 1, 0, %p1;
+        mov.u32 %r6, %lanemask_eq; mov.u32 %r7, %lanemask_le; mov.u32 %r8, %lanemask_lt; mov.u32 %r9, %lanemask_ge;
+        mov.u32 %r10, %lanemask_gt; st.global.v4.u32 [%rd1], {%r2, %r3, %r4, %r5};
+        or.b32 %r8, %r8, %r6; xor.b32 %r8, %r8, %r7; or.b32 %r10, %r10, %r6; xor.b32 %r9, %r9, %r10;
+        st.global.v4.u32 [%rd1+16], {%r6, %r8, %r9, %r7}; ret;"""
+    )
+    out = np.zeros((70, 8), np.uint32)
+    module.launch("k", 1, 70, [out])
+    for n in range(70):
+        assert out[n].tolist() == [n, 70, 3, 1, 1 << n % 32, 0, 0, (2 << n % 32) - 1]
+
+
+def test_clocks_go_on(kernel):
+    module = kernel(
+        """ld.param.u64 %rd1, [out]; mov.u64 %rd2, %clock64; mov.u32 %r1, %clock; mov.u64 %rd3, %globaltimer;
+        mov.u32 %r5, 0; LOOP: add.u32 %r5, %r5, 1; setp.lt.u32 %p1, %r5, 100; @%p1 bra LOOP;
+        mov.u64 %rd4, %clock64; mov.u32 %r2, %clock; mov.u64 %rd5, %globaltimer; mov.u64 %rd6, %clock64;
+        sub.u64 %rd2, %rd4, %rd2; sub.u32 %r2, %r2, %r1; cvt.u64.u32 %rd7, %r2; sub.u64 %rd8, %rd5, %rd3;
+        sub.u64 %rd6, %rd6, %rd4; st.global.v2.u64 [%rd1], {%rd2, %rd7}; st.global.v2.u64 [%rd1+16], {%rd8, %rd6};
+        st.global.u64 [%rd1+32], %rd3; ret;"""
+    )
+    out = np.zeros(5, np.uint64)
+    before = time.time_ns()
+    module.launch("k", 1, 1, [out])
+    cycles, low, nanoseconds, step, started = out.tolist()
+    assert 300 <= cycles < 1000 and 300 <= low < 1000 and 0 < step < 20
+    assert before <= started <= started + nanoseconds <= time.time_ns() and nanoseconds > 0
+
+
+@pytest.mark.parametrize(
+    "code", ["mov.u64 %rd1, %tid.x", "mov.u32 %r1, %clock64", "mov.f32 %f1, %tid.x", "mov.u16 %h1, %laneid"]
+)
+def test_special_registers_have_types(kernel, code):
+    with pytest.raises(PTXSyntaxError, match="cannot be read as"):
+        kernel(f"{code}; ret;").program("k")
+
+
+@pytest.mark.parametrize("code", ["mov.u32 %r1, %envreg0", "mov.u32 %r1, %pm0", "mov.u32 %r1, %clusterid.x", "brkpt"])
+def test_what_is_refused_by_name(kernel, code):
+    with pytest.raises(UnsupportedPTX, match=code.split("%")[-1]):
+        kernel(f"{code}; ret;").program("k")
+
+
+def test_hints_change_nothing(kernel):
+    module = kernel(
+        """ld.param.u64 %rd1, [out]; mov.u32 %r1, 20; nanosleep.u32 %r1; nanosleep.u32 100; pmevent 3; pmevent.mask 7;
+        griddepcontrol.wait; griddepcontrol.launch_dependents; setmaxnreg.inc.sync.aligned.u32 240;
+        .pragma "nounroll"; st.global.u32 [%rd1], %r1; exit;"""
+    )
+    module.ptx.target = "sm_90a"
+    out = np.zeros(1, np.uint32)
+    module.launch("k", 1, 1, [out])
+    assert out[0] == 20
+
+
 def test_an_early_exit_does_not_block_a_barrier(kernel):
     module = kernel(
         OUT
@@ -129,10 +199,122 @@ def test_a_barrier_that_not_all_threads_reach_is_a_deadlock(kernel):
     assert len(error.lines) == 2
 
 
-def test_barriers_that_no_gpu_has(kernel):
-    for code in ("bar.sync 16;", "bar.sync 0, 33;"):
-        with pytest.raises(UnsupportedPTX, match=r"barriers are|thread counts"):
-            kernel(code + " ret;").launch("k", 1, 64, [np.zeros(1, np.uint32)])
+@pytest.mark.parametrize(
+    "code", ["bar.sync 16;", "bar.sync 0, 33;", "bar.arrive 0, 0;", "bar.sync -1;", "barrier.cta.sync 0, 2048;"]
+)
+def test_barriers_that_no_gpu_has(kernel, code):
+    with pytest.raises(UnsupportedPTX, match=r"barriers are numbered|thread counts are multiples"):
+        kernel(code + " ret;").program("k")
+
+
+@pytest.mark.parametrize(
+    "code, reason", [("bar.sync %r1;", "is number 16"), ("bar.sync 1, %r2;", "thread count is 17")]
+)
+def test_barriers_in_registers_that_no_gpu_has(kernel, code, reason):
+    module = kernel(
+        "mov.u32 %r1, %tid.x; shl.b32 %r2, %r1, 4; add.u32 %r2, %r2, %r1; add.u32 %r1, %r1, 15;\n" + code + " ret;"
+    )
+    with pytest.raises(IllegalInstruction, match=reason) as caught:
+        module.launch("k", 1, 32, [np.zeros(1, np.uint32)])
+    assert caught.value.thread == (1, 0, 0) and caught.value.line == 9
+
+
+BARRIER_REDUCTIONS = """
+and.b32 %r5, %r1, 3; setp.eq.u32 %p1, %r5, %r2; setp.lt.u32 %p2, %r2, 4; setp.eq.u32 %p7, %r5, 3; @%p7 bra OTHER;
+bar.red.popc.u32 %r6, 2, %p1; barrier.cta.red.and.pred %p3, 3, %p2; bar.red.or.pred %p4, 4, !%p2; bra DONE;
+OTHER: barrier.red.popc.aligned.u32 %r6, 2, %p1; bar.red.and.pred %p3, 3, %p2; barrier.red.or.pred %p4, 4, !%p2;
+DONE: selp.u32 %r7, 1000, 0, %p3; add.u32 %r6, %r6, %r7; selp.u32 %r7, 2000, 0, %p4; add.u32 %r6, %r6, %r7;
+st.global.u32 [%rd1], %r6; ret;
+"""
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_barriers_that_reduce(kernel, seed):
+    """In block b, every fourth thread (b < 4) votes; threads arrive at different instructions."""
+    out = np.zeros((6, 72), np.uint32)
+    kernel(OUT + BARRIER_REDUCTIONS).launch("k", 6, 72, [out], shuffle_seed=seed)
+    expected = [18 + 1000 if block < 4 else 2000 for block in range(6)]
+    assert out.tolist() == [[one] * 72 for one in expected]
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_some_warps_reduce_at_a_barrier_of_their_own(kernel, seed):
+    """Exited threads neither count nor are waited for."""
+    module = kernel(
+        OUT
+        + """setp.ge.u32 %p1, %r1, 90; @%p1 ret; setp.lt.u32 %p2, %r1, 32; mov.u32 %r6, 0; @%p2 bra DONE;
+        setp.ge.u32 %p3, %r1, 40; mov.u32 %r7, 5; bar.red.popc.u32 %r6, %r7, 64, %p3;
+        DONE: st.global.u32 [%rd1], %r6; ret;"""
+    )
+    out = np.zeros(96, np.uint32)
+    module.launch("k", 1, 96, [out], shuffle_seed=seed)
+    assert out.tolist() == [0] * 32 + [50] * 58 + [0] * 6
+
+
+def test_a_warp_that_arrives_twice_counts_twice(kernel):
+    """Warp 0 arrives twice, without waiting: that makes 64 threads, and the waiting warp the third 32."""
+    module = kernel(
+        OUT
+        + """setp.ge.u32 %p1, %r1, 32; @%p1 bra WAIT; bar.arrive 1, 96; bar.arrive 1, 96; ret;
+        WAIT: bar.sync 1, 96; st.global.u32 [%rd1], 3; ret;"""
+    )
+    out = np.zeros(64, np.uint32)
+    module.launch("k", 1, 64, [out])
+    assert out.tolist() == [0] * 32 + [3] * 32
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_a_guarded_barrier_is_for_those_who_take_it(kernel, seed):
+    module = kernel(
+        ".shared .align 4 .u32 cell;"
+        + OUT
+        + """setp.lt.u32 %p1, %r1, 64; setp.eq.u32 %p2, %r1, 0; @%p2 st.shared.u32 [cell], 9; mov.u32 %r5, 1;
+        @%p1 barrier.sync 7, 64; @%p1 ld.shared.u32 %r5, [cell]; st.global.u32 [%rd1], %r5; ret;"""
+    )
+    out = np.zeros(96, np.uint32)
+    module.launch("k", 1, 96, [out], shuffle_seed=seed)
+    assert out.tolist() == [9] * 64 + [1] * 32
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_a_cluster_of_one_block_has_a_split_barrier(kernel, seed):
+    module = kernel(
+        ".shared .align 4 .b8 cells[256];"
+        + OUT
+        + """mov.u32 %r5, cells; shl.b32 %r6, %r1, 2; add.u32 %r5, %r5, %r6; st.shared.u32 [%r5], %r1;
+        barrier.cluster.arrive.release.aligned; mov.u32 %r7, 3; barrier.cluster.wait.acquire.aligned;
+        xor.b32 %r6, %r6, 252; mov.u32 %r5, cells; add.u32 %r5, %r5, %r6; ld.shared.u32 %r7, [%r5];
+        barrier.cluster.arrive; barrier.cluster.wait; mov.u32 %r8, %cluster_nctarank; mov.u32 %r9, %clusterid.x;
+        mad.lo.u32 %r7, %r9, 100, %r7; add.u32 %r7, %r7, %r8; st.global.u32 [%rd1], %r7; ret;"""
+    )
+    out = np.zeros((3, 64), np.uint32)
+    with pytest.raises(UnsupportedPTX, match="sm_90"):
+        module.program("k")
+    module.ptx.target = "sm_90a"
+    module.launch("k", 3, 64, [out], shuffle_seed=seed)
+    assert out.tolist() == [[100 * block + (63 - n) + 1 for n in range(64)] for block in range(3)]
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_an_indexed_branch(kernel, seed):
+    module = kernel(
+        OUT
+        + """{ rem.u32 %r5, %r1, 5; setp.lt.u32 %p1, %r5, 4; mov.u32 %r6, 7; targets: .branchtargets ONE, TWO, ONE, END;
+        @%p1 brx.idx %r5, targets; bra.uni END;
+        ONE: add.u32 %r6, %r6, 100; bra END; TWO: mov.u32 %r6, 200; END: activemask.b32 %r7; popc.b32 %r7, %r7; }
+        mad.lo.u32 %r6, %r7, 1000, %r6; st.global.u32 [%rd1], %r6; ret;"""
+    )
+    out = np.zeros(32, np.uint32)
+    module.launch("k", 1, 32, [out], shuffle_seed=seed)
+    assert (out % 1000).tolist() == [[107, 200, 107, 7, 7][n % 5] for n in range(32)]
+    assert seed is not None or (out // 1000 == 32).all()
+
+
+def test_an_indexed_branch_beyond_its_list(kernel):
+    module = kernel("mov.u32 %r1, %tid.x;\nT: .branchtargets A, A;\nbrx.idx.uni %r1, T; A: ret;")
+    with pytest.raises(IllegalInstruction, match="the index 2 is beyond the 2 labels") as caught:
+        module.launch("k", 1, 8, [np.zeros(1, np.uint32)])
+    assert caught.value.thread == (2, 0, 0) and caught.value.line == 10
 
 
 def test_a_missing_member_of_a_warp_synchronisation_is_a_deadlock(kernel):
@@ -181,6 +363,89 @@ def test_an_endless_loop_is_stopped_and_located(kernel):
     with pytest.raises(InstructionBudgetExceeded) as caught:
         module.launch("k", 1, 32, [np.zeros(1, np.uint32)], instruction_budget=5000)
     assert caught.value.lines == (9, 10) and caught.value.budget == 5000
+
+
+def test_an_endless_loop_is_located_in_the_source_too(kernel):
+    module = kernel(
+        """.loc 1 7 1\nmov.u32 %r1, 0;\n.loc 1 12 3\nAGAIN: add.u32 %r1, %r1, 1;\n.loc 1 14 3\nbra AGAIN;""",
+        module='.file 1 "loop.mojo"',
+    )
+    for seed in (None, 1):
+        with pytest.raises(InstructionBudgetExceeded, match=r"loop.mojo:12 to 14\)"):
+            module.launch("k", 1, 32, [np.zeros(1, np.uint32)], instruction_budget=5000, shuffle_seed=seed)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("grid, block", [(1, 48), (40, 1), (4, 16)])
+def test_a_spin_lock_lets_everyone_through(kernel, seed, grid, block):
+    """Lanes of one warp, warps and blocks compete for one lock, and add to a counter without atomics."""
+    module = kernel(
+        OUT
+        + """ld.param.u64 %rd2, [lock]; mov.u32 %r9, 0;
+        TRY: atom.acquire.gpu.global.cas.b32 %r5, [%rd2], 0, 1; setp.ne.u32 %p1, %r5, 0; @%p1 bra TRY;
+        ld.volatile.global.u32 %r6, [%rd2+4]; st.global.u32 [%rd1], %r6; add.u32 %r6, %r6, 1;
+        st.volatile.global.u32 [%rd2+4], %r6; membar.gl; atom.global.exch.b32 %r7, [%rd2], 0; ret;""",
+        ["u64 out", "u64 lock"],
+    )
+    out, lock = np.zeros(grid * block, np.uint32), np.zeros(2, np.uint32)
+    module.launch("k", grid, block, [out, lock], shuffle_seed=seed)
+    assert lock.tolist() == [0, grid * block] and sorted(out.tolist()) == list(range(grid * block))
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_blocks_wait_for_each_other_by_a_flag(kernel, seed):
+    """Block n adds its part when block n - 1 has: they draw their numbers, so that the order of blocks is free."""
+    module = kernel(
+        """.shared .align 4 .u32 number; mov.u32 %r1, %tid.x; ld.param.u64 %rd1, [flags]; setp.ne.u32 %p1, %r1, 0;
+        @%p1 bra READ; atom.global.add.u32 %r2, [%rd1], 1; st.shared.u32 [number], %r2;
+        READ: bar.sync 0; ld.shared.u32 %r2, [number]; @%p1 ret;
+        WAIT: ld.acquire.gpu.global.u32 %r3, [%rd1+4]; setp.ne.u32 %p2, %r3, %r2; @%p2 bra WAIT;
+        ld.global.u32 %r4, [%rd1+8]; mad.lo.u32 %r4, %r4, 3, %r2; st.global.u32 [%rd1+8], %r4; add.u32 %r3, %r3, 1;
+        st.release.gpu.global.u32 [%rd1+4], %r3; ret;""",
+        ["u64 flags"],
+    )
+    flags = np.zeros(3, np.uint32)
+    module.launch("k", 20, 33, [flags], shuffle_seed=seed)
+    expected = 0
+    for number in range(20):
+        expected = expected * 3 + number
+    assert flags.tolist() == [20, 20, expected % 2**32]
+
+
+def test_shuffling_shows_that_a_result_depends_on_the_order(kernel):
+    """The last writer wins: which one that is differs from seed to seed, but not from run to run."""
+    module = kernel("ld.param.u64 %rd1, [out]; mov.u32 %r1, %ctaid.x; st.global.u32 [%rd1], %r1; ret;")
+
+    def result(seed):
+        out = np.zeros(1, np.uint32)
+        module.launch("k", 40, 32, [out], shuffle_seed=seed)
+        return int(out[0])
+
+    results = [result(seed) for seed in range(12)]
+    assert len(set(results)) > 3 and results == [result(seed) for seed in range(12)]
+    assert result(None) == result(None)
+
+
+def test_shuffling_shows_a_missing_barrier(kernel):
+    """Each thread reads its neighbour's cell in another warp: without a barrier, it may be too early."""
+
+    def results(barrier):
+        module = kernel(
+            ".shared .align 4 .b8 cells[512];"
+            + OUT
+            + f"""mov.u32 %r5, cells; shl.b32 %r6, %r1, 2; add.u32 %r5, %r5, %r6; st.shared.u32 [%r5], 0; bar.sync 0;
+            setp.gt.u32 %p1, %r1, 99; @%p1 bra NEXT; NEXT: st.shared.u32 [%r5], %r1; {barrier} xor.b32 %r6, %r6, 128;
+            mov.u32 %r5, cells; add.u32 %r5, %r5, %r6; @%p1 bra LAST; LAST: ld.shared.u32 %r7, [%r5];
+            st.global.u32 [%rd1], %r7; ret;"""
+        )
+        outs = []
+        for seed in range(8):
+            outs.append(np.zeros(128, np.uint32))
+            module.launch("k", 1, 128, [outs[-1]], shuffle_seed=seed)
+        return {out.tobytes() for out in outs}
+
+    assert results("bar.sync 0;") == {(np.arange(128, dtype=np.uint32) ^ 32).tobytes()}
+    assert len(results("")) > 1
 
 
 def test_trap_names_the_thread(kernel):
