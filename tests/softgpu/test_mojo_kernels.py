@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from softgpu import Module, UnsupportedPTX, engines
+from softgpu.checks import CHECKS, Severity
 
 KERNELS = Path(__file__).parent / "kernels"
 TARGETS = ("sm_80", "sm_90")
@@ -33,18 +34,24 @@ MODES = {
     "reference": ("sm_80", {"engine": "lockstep"}),
     "fastest": ("sm_90", {}),
     "shuffled": ("sm_80", {"engine": "lockstep", "shuffle_seed": 7}),
+    "checked": ("sm_80", {}),
 }
 
 
 @pytest.fixture(params=MODES)
 def launch(request, monkeypatch) -> Launch:
-    """launch(name, grid, block, *arguments): on the reference engine, on the fastest one that can run the kernel, and
-    with the blocks and warps in another order."""
+    """launch(name, grid, block, *arguments): on the reference engine, on the fastest one that can run the kernel, with
+    the blocks and warps in another order, and with the four checks, which must be silent but for those in `accused_by`.
+    """
     target, options = MODES[request.param]
     monkeypatch.setattr(engines, "default", None)
 
-    def run(name: str, grid, block, *args, **more) -> None:
-        module(target, name).launch(name, grid, block, args, **options, **more)
+    def run(name: str, grid, block, *args, accused_by: tuple[str, ...] = (), **more) -> None:
+        checks = [check() for check in CHECKS.values()] if request.param == "checked" else []
+        module(target, name).launch(name, grid, block, args, observers=checks, **options, **more)
+        for check in checks:
+            reports = [report for report in check.reports if report.severity > Severity.INFO]
+            assert not [str(report) for report in reports if report.check not in accused_by]
 
     return run
 
@@ -830,7 +837,7 @@ def test_nested_loops(launch):
 @pytest.mark.parametrize("n", [1, 33, 64, 131])
 def test_early_returns(launch, n):
     a, out = integers(-5, 20, n), np.zeros(n, np.int32)
-    launch("early_returns", blocks(n, 64), 64, out, a, np.int32(n))
+    launch("early_returns", blocks(n, 64), 64, out, a, np.int32(n), accused_by=("synccheck",))
     expected = [-1 if a[i] < 0 else -2 if i ^ 1 >= n else a[i ^ 1] for i in range(n)]
     assert out.tolist() == expected
 

@@ -43,8 +43,8 @@ def misaligned_vector(output: Floats, a: Floats, n: Int32):
     """A vector of four at every index, rather than at every fourth."""
     var i = global_idx.x
     if i < Int(n) - 3:
-        var four = a.unsafe_load[width=4, alignment=16](i)  # (read)
-        output[i] = four[0] + four[3]
+        var four = a.unsafe_load[width=4, alignment=16](i)
+        output[i] = four[0] + four[3]  # (read)
 
 
 def tile_too_small(output: Floats, a: Floats):
@@ -208,6 +208,20 @@ def barrier_in_a_branch(output: Floats, a: Floats):
         output[global_idx.x] = tile[local]
 
 
+def barriers_in_both_branches(output: Floats, a: Floats):
+    """Threads of one warp wait at different barriers."""
+    var tile = stack_allocation[TPB, Float32, address_space=AddressSpace.SHARED]()
+    var local = thread_idx.x
+    if local % 2 == 0:
+        tile[local] = a[global_idx.x] * 2
+        barrier()  # (barrier)
+        output[global_idx.x] = tile[local]
+    else:
+        tile[local] = a[global_idx.x] * 3
+        barrier()
+        output[global_idx.x] = tile[local] + 1
+
+
 def barrier_some_warps_skip(output: Floats, a: Floats):
     """The second warp passes by the barrier, and ends."""
     var tile = stack_allocation[TPB, Float32, address_space=AddressSpace.SHARED]()
@@ -271,6 +285,7 @@ def main() raises:
     ctx.enqueue_function[tile_not_filled](f, f, n, grid_dim=1, block_dim=1)
     ctx.enqueue_function[array_not_filled](i, i, n, grid_dim=1, block_dim=1)
     ctx.enqueue_function[barrier_in_a_branch](f, f, grid_dim=1, block_dim=1)
+    ctx.enqueue_function[barriers_in_both_branches](f, f, grid_dim=1, block_dim=1)
     ctx.enqueue_function[barrier_some_warps_skip](f, f, grid_dim=1, block_dim=1)
     ctx.enqueue_function[return_before_the_barrier](f, f, n, grid_dim=1, block_dim=1)
     ctx.enqueue_function[barrier_in_a_loop](i, i, grid_dim=1, block_dim=1)
