@@ -159,26 +159,43 @@ def _open(context, frames, frame_bytes, masks, facts, times, threads, slot, barr
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _arrive(frame, masks, facts, times, slot, warp, lane):
-    """A thread is at a barrier. Returns its number, or -1 if there is no such barrier."""
-    barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
-    does, vote = _frame_word(frame, layout.EXCHANGE + 2), _frame_word(frame, layout.EXCHANGE + 3)
-    bit = 1 << lane
-    if (barrier >= BARRIERS - 1 and not does & OF_CLUSTER) or count % WARP_SIZE:
-        return -1
-    if does & ARRIVES:
-        masks[slot, ARRIVED + barrier, warp] |= bit
-        masks[slot, VOTES + barrier, warp] &= ~bit
-        if vote:
-            masks[slot, VOTES + barrier, warp] |= bit
-        times[slot, barrier, warp * WARP_SIZE + lane] += 1
-        facts[slot, barrier] = max(facts[slot, barrier], count)
-        facts[slot, TOUCHED] |= 1 << barrier
-        facts[slot, LAST] = _frame_word(frame, layout.WAITS_AT)
-    if does & WAITS and masks[slot, ARRIVED + barrier, warp] & bit:
-        masks[slot, READY, warp] &= ~bit
-        masks[slot, WAITING + barrier, warp] |= bit
-    return barrier
+def _arrive(frames, frame_bytes, masks, facts, times, slot, warp, lanes):
+    """Lanes of a warp are at barriers. Returns bits of these; or, if there is no such barrier, -1 less the lane."""
+    arrivals = 0
+    while lanes:
+        first = _lowest(lanes)
+        frame = frames + first * frame_bytes
+        barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
+        does = _frame_word(frame, layout.EXCHANGE + 2)
+        if (barrier >= BARRIERS - 1 and not does & OF_CLUSTER) or count % WARP_SIZE:
+            return -1 - first
+        often = times[slot, barrier]
+        here, votes = 0, 0
+        for lane in range(first, WARP_SIZE):
+            if lanes >> lane & 1:
+                frame = frames + lane * frame_bytes
+                if (
+                    _frame_word(frame, layout.EXCHANGE) == barrier
+                    and _frame_word(frame, layout.EXCHANGE + 1) == count
+                    and _frame_word(frame, layout.EXCHANGE + 2) == does
+                ):
+                    here |= 1 << lane
+                    votes |= _frame_word(frame, layout.EXCHANGE + 3) << lane
+                    if does & ARRIVES:
+                        often[warp * WARP_SIZE + lane] += 1
+        lanes &= ~here
+        if does & ARRIVES:
+            masks[slot, ARRIVED + barrier, warp] |= here
+            masks[slot, VOTES + barrier, warp] = masks[slot, VOTES + barrier, warp] & ~here | votes
+            facts[slot, barrier] = max(facts[slot, barrier], count)
+            facts[slot, TOUCHED] |= 1 << barrier
+            facts[slot, LAST] = _frame_word(frames + first * frame_bytes, layout.WAITS_AT)
+        if does & WAITS:
+            waiting = here & masks[slot, ARRIVED + barrier, warp]
+            masks[slot, READY, warp] &= ~waiting
+            masks[slot, WAITING + barrier, warp] |= waiting
+        arrivals |= 1 << barrier
+    return arrivals
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -220,14 +237,15 @@ def _tell_meeting(context, frames, frame_bytes, alive, here, mask, warp):
     first = _lowest(here)
     frame = frames + first * frame_bytes
     place = _frame_word(frame, layout.WAITS_AT)
+    if not mask >> first & 1:
+        _row(context, NOT_IN_MASK, 0, place, _lane(context, warp, first), 0, mask)
+        return
     flags = MEMORY if _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC else 0
-    _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here & mask)
+    _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here)
     threads = context[layout.BLOCK_EXTENT] * context[layout.BLOCK_EXTENT + 1] * context[layout.BLOCK_EXTENT + 2]
     exited = mask & ~alive & ((1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1)
     if exited:
         _row(context, MEMBER_EXITED, 0, place, _lane(context, warp, 0), 0, exited)
-    if not mask >> first & 1:
-        _row(context, NOT_IN_MASK, 0, place, _lane(context, warp, first), 0, mask)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -345,10 +363,40 @@ def _reduce(kind, values, members):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _run_lanes(function, context, frames, frame_bytes, used, first_thread, lanes, budget):
+    """Let lanes of a warp run, one after the other. Returns what stops the launch, or else DONE, or FULL; the lane at
+    which it stopped; and which lanes have exited, wait for their warp, wait at a barrier, and used up their turn."""
+    context_address = context.ctypes.data
+    exited, at_warp, at_barrier, yielded = 0, 0, 0, 0
+    for lane in range(WARP_SIZE):
+        if not lanes >> lane & 1:
+            continue
+        if context[layout.CURSOR] > context[layout.CURSOR_LIMIT]:
+            return layout.FULL, lane, exited, at_warp, at_barrier, yielded
+        before = context[layout.EXECUTED]
+        status = call_thread(function, context_address, frames + lane * frame_bytes, first_thread + lane)
+        if status == layout.EXITED:
+            exited |= 1 << lane
+            continue
+        if status >= layout.FAULTED:
+            return int64(status), lane, exited, at_warp, at_barrier, yielded
+        used[first_thread + lane] += context[layout.EXECUTED] - before
+        if status == layout.AT_WARP:
+            at_warp |= 1 << lane
+        elif status == layout.AT_BARRIER:
+            at_barrier |= 1 << lane
+        else:
+            yielded |= 1 << lane
+        if used[first_thread + lane] > budget:
+            return OVER_BUDGET, lane, exited, at_warp, at_barrier, yielded
+    return DONE, 0, exited, at_warp, at_barrier, yielded
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _run_block(function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress):
     """Run a block until it ends, or none of its threads can go on, or all that can have used up their turn."""
-    context_address = context.ctypes.data
     progress[SLOT] = slot
+    spent = used[slot]
     base = frames + slot * threads * frame_bytes
     first_turn = min(FIRST_TURN * TURN_GROWTH ** facts[slot, LEVEL], max(budget // 2, 1), budget)
     context[layout.TURN] = first_turn
@@ -365,40 +413,25 @@ def _run_block(function, context, frames, frame_bytes, masks, facts, used, times
                 lanes = masks[slot, READY, warp] & ~spinning
                 if lanes == 0:
                     break
-                for lane in range(WARP_SIZE):
-                    if not lanes >> lane & 1:
-                        continue
-                    if context[layout.CURSOR] > context[layout.CURSOR_LIMIT]:
-                        return layout.FULL
-                    thread = warp * WARP_SIZE + lane
-                    frame = warp_frames + lane * frame_bytes
-                    before = context[layout.EXECUTED]
-                    status = call_thread(function, context_address, frame, thread)
-                    bit = 1 << lane
-                    if status == layout.EXITED:
-                        masks[slot, READY, warp] &= ~bit
-                        masks[slot, ALIVE, warp] &= ~bit
-                        arrivals |= facts[slot, TOUCHED]
-                        moved = True
-                        continue
-                    used[slot, thread] += context[layout.EXECUTED] - before
-                    progress[THREAD] = thread
-                    if status >= layout.FAULTED:
-                        return int64(status)
-                    if used[slot, thread] > budget:
-                        return OVER_BUDGET
-                    if status == layout.AT_WARP:
-                        masks[slot, READY, warp] &= ~bit
-                        masks[slot, AT_WARP, warp] |= bit
-                        moved = True
-                    elif status == layout.AT_BARRIER:
-                        barrier = _arrive(frame, masks, facts, times, slot, warp, lane)
-                        if barrier < 0:
-                            return BAD_BARRIER
-                        arrivals |= 1 << barrier
-                        moved = True
+                status, lane, exited, at_warp, at_barrier, yielded = _run_lanes(
+                    function, context, warp_frames, frame_bytes, spent, warp * WARP_SIZE, lanes, budget
+                )
+                moved = moved or exited | at_warp | at_barrier != 0
+                spinning |= yielded
+                masks[slot, READY, warp] &= ~(exited | at_warp)
+                masks[slot, ALIVE, warp] &= ~exited
+                masks[slot, AT_WARP, warp] |= at_warp
+                if exited:
+                    arrivals |= facts[slot, TOUCHED]
+                if at_barrier:
+                    at = _arrive(warp_frames, frame_bytes, masks, facts, times, slot, warp, at_barrier)
+                    if at < 0:
+                        status, lane = BAD_BARRIER, -1 - at
                     else:
-                        spinning |= bit
+                        arrivals |= at
+                if status != DONE:
+                    progress[THREAD] = warp * WARP_SIZE + lane
+                    return status
             for barrier in range(BARRIERS):
                 if arrivals >> barrier & 1 and _may_open(masks, facts, times, slot, barrier):
                     last = facts[slot, LAST]
