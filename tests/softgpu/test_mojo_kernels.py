@@ -260,7 +260,8 @@ def test_axis_sum(launch, columns):
 
 def test_block_primitives(launch):
     a, out = exact(3, 128), np.zeros((3, 5, 128), np.float32)
-    launch("block_primitives", 3, 128, out, a)
+    # Mojo's block.prefix_sum reads the sums of 32 warps, also of those that the block does not have, and drops them.
+    launch("block_primitives", 3, 128, out, a, accused_by=("initcheck",))
     sums = np.cumsum(a, 1)
     # The maximum and the minimum of a block are given to its first warp alone.
     np.testing.assert_array_equal(out[:, 0, 0], a.max(1))
