@@ -369,11 +369,11 @@ def _kept_in_memory(
                 instruction.text, instruction.line, "an address in a register, where a .param variable's is taken"
             )
     extents: dict[str, set[tuple[int, int]]] = {name: set() for name in variables}
-    for access in accesses:
-        for offset, element in access.parts if access else ():
+    for access in filter(None, accesses):
+        for offset, element in access.parts:
             extents[access.variable].add((offset, access.size))
-            is_register = isinstance(element, Register)
-            if access.size == 1 or (is_register and TYPE_BITS[element.type] != 8 * access.size):
+            other_width = isinstance(element, Register) and TYPE_BITS[element.type] != 8 * access.size
+            if other_width or access.size == 1:
                 kept.add(access.variable)
     for name, parts in extents.items():
         if any(start + size > following for (start, size), (following, _) in itertools.pairwise(sorted(parts))):

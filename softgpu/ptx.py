@@ -976,15 +976,15 @@ class _Body:
     def _resolve_labels(self) -> None:
         for label, (scope, line, names) in self.targets.items():
             resolved = tuple(scope.label(name) for name in names)
-            for name, target in zip(names, resolved, strict=True):
-                if target not in self.code.labels:
+            for name, found in zip(names, resolved, strict=True):
+                if found not in self.code.labels:
                     raise PTXSyntaxError(f"'{name}' in .branchtargets is no label of '{self.code.name}'", line)
             self.code.branch_targets[label] = tuple(map(str, resolved))
         for index, (instruction, scope) in enumerate(zip(self.code.instructions, self.scope_of, strict=True)):
             if instruction.opcode not in ("bra", "brx") or not instruction.operands:
                 continue
             *others, target = instruction.operands
-            label = scope.label(target.name) if isinstance(target, Symbol) and not target.offset else None
-            if label not in (self.code.labels if instruction.opcode == "bra" else self.code.branch_targets):
+            place = scope.label(target.name) if isinstance(target, Symbol) and not target.offset else None
+            if place not in (self.code.labels if instruction.opcode == "bra" else self.code.branch_targets):
                 raise PTXSyntaxError(f"`{instruction.text}` names no label of '{self.code.name}'", instruction.line)
-            self.code.instructions[index] = replace(instruction, operands=(*others, Symbol(str(label))))
+            self.code.instructions[index] = replace(instruction, operands=(*others, Symbol(str(place))))

@@ -224,8 +224,8 @@ class _Scheduler:
             self.position[complete] = rank
             return as_lanes(complete) if len(complete) else None
         complete = self._complete(ANYWHERE)
-        if len(complete):
-            self._tell_meeting(operation, complete)
+        if len(complete) and self.chunk.events:
+            self._tell_meeting(operation, complete, self.member_mask[complete])
         for place in np.unique(self.resume[complete]).tolist():
             here = as_lanes(complete[self.resume[complete] == place])
             following = self._run_block(place, here, has_met=True)
@@ -272,8 +272,8 @@ class _Scheduler:
                     continue
             for hook in hooks:
                 hook(launch, operation.instruction, active)
-            if operation.membermask is not None and not has_met:
-                self._tell_meeting(operation, active)
+            if operation.membermask is not None and chunk.events and not has_met:
+                self._tell_meeting(operation, active, operation.membermask(chunk, active))
             operation.execute(chunk, active)  # type: ignore[misc]
         if block.control is None:
             return block.next
@@ -318,13 +318,10 @@ class _Scheduler:
         if self.issued > self.budget:
             raise self._over_budget()
 
-    def _tell_meeting(self, operation: Operation, lanes: Lanes) -> None:
+    def _tell_meeting(self, operation: Operation, lanes: Lanes, mask: NDArray) -> None:
         """Report which lanes of each warp meet, and whether they are those that their member masks name."""
-        if not self.chunk.events:
-            return
         chunk, instruction, indices = self.chunk, operation.instruction, lane_indices(lanes)
-        assert operation.membermask is not None
-        mask = np.broadcast_to(operation.membermask(chunk, lanes), len(indices)).astype(np.uint32)
+        mask = np.broadcast_to(mask, len(indices)).astype(np.uint32)
         warp, own = chunk.warp[indices], np.uint32(1) << (chunk.thread_index[indices] % WARP_SIZE).astype(np.uint32)
         here, exited = chunk.ballot(lanes), chunk.ballot(np.flatnonzero(self.position == EXITED))
         # Lanes with different masks do not meet, though they may be here together.

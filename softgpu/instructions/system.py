@@ -73,7 +73,7 @@ class _Reader:
         self.instruction = instruction
         self.lane = lane
 
-    def bytes(self, address: int, count: int) -> bytes:
+    def data(self, address: int, count: int) -> bytes:
         found = self._memory(address)[:count].tobytes()
         if len(found) < count:
             raise self._fault(address + len(found))
@@ -142,7 +142,7 @@ def _formatted(reader: _Reader, text_address: int, address: int) -> tuple[bytes,
         start = -(-address // size) * size
         address = start + size
         count += 1
-        return reader.bytes(start, size)
+        return reader.data(start, size)
 
     def convert(match: re.Match[bytes]) -> bytes:
         part = match.groupdict(b"")
