@@ -341,7 +341,7 @@ def _signed_zero(result: Array, exactly_zero: Array, operation: Operation, opera
 def fma64(a: Array, b: Array, c: Array) -> Array:
     """a * b + c, rounded once to nearest, for float64."""
     a, b, c = np.broadcast_arrays(a, b, c)
-    total, rest, _ = _fma_terms(a, b, c)
+    total, rest = _fma_terms(a, b, c)
     result = total + rest
     # The terms are exact only well inside the range; zeros need IEEE's rules for their sign.
     plain = np.where(np.isfinite(a) & np.isfinite(b) & np.isinf(c), c, a * b + c)
@@ -354,14 +354,13 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
     return result
 
 
-def _fma_terms(a: Array, b: Array, c: Array) -> tuple[Array, Array, Array]:
-    """a * b + c as a total, the rest rounded to odd, and the error of that."""
+def _fma_terms(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
+    """a * b + c as a total, and the rest rounded to odd. The rest is inexact only where it is far below the total:
+    where the product and c cancel, their sum is exact."""
     product, product_error = two_product(a, b)
     high, low = two_sum(c, product_error)
     total, total_error = two_sum(product, high)
-    small, small_error = two_sum(total_error, low)
-    rest = to_odd(small, small_error)
-    return total, rest, (small - rest) + small_error
+    return total, add_to_odd(total_error, low)
 
 
 def _fma_terms_are_exact(a: Array, b: Array, c: Array) -> Array:
@@ -404,10 +403,9 @@ def _square_root_error(nearest: Array, a: Array) -> tuple[Array, Array]:
 
 
 def _fma_error(nearest: Array, a: Array, b: Array, c: Array) -> tuple[Array, Array]:
-    total, rest, rest_error = _fma_terms(a, b, c)
-    error = two_sum(total, rest)[1]
+    error = two_sum(*_fma_terms(a, b, c))[1]
     simple = (a == 0) | (b == 0)
-    return np.where(simple, 0.0, np.where(error != 0, error, rest_error)), _fma_terms_are_exact(a, b, c) | simple
+    return np.where(simple, 0.0, error), _fma_terms_are_exact(a, b, c) | simple
 
 
 ADD = Operation(np.add, add_to_odd, _sum_error, lambda a, b: a + b, lambda a, b: (a, b))
