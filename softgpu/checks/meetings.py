@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from softgpu.checks.compiled import compiled, inlined
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Launch
 
@@ -73,7 +73,7 @@ def begin_chunk(meetings: Meetings, launch: Launch) -> Meetings:
     )
 
 
-@njit(cache=True)
+@compiled
 def follow(meetings: Meetings, events: NDArray) -> None:
     """Take in a batch of events."""
     for position in range(len(events)):
@@ -100,7 +100,7 @@ def follow(meetings: Meetings, events: NDArray) -> None:
             _find(meetings, SHUFFLE_FROM_ABSENT, event.pc, 0, thread, np.int64(event.detail), 0)
 
 
-@njit(cache=True)
+@inlined
 def _arrive(meetings, event, block, index, thread):
     warp = index // WARP_SIZE
     arrived = meetings.arrived[block, event.detail]
@@ -113,7 +113,7 @@ def _arrive(meetings, event, block, index, thread):
     meetings.threads_asked[block, event.detail] = np.int64(event.value)
 
 
-@njit(cache=True)
+@compiled
 def _open(meetings, event, block):
     """A barrier of all threads misses those that have exited; one of some threads, those of its own warps."""
     arrived = meetings.arrived[block, event.detail]
@@ -135,7 +135,7 @@ def _open(meetings, event, block):
     arrived[:] = 0
 
 
-@njit(cache=True)
+@compiled
 def _find(meetings, kind, pc, other, thread, first, second):
     """Count something found; the first thread of the launch is shown."""
     found = meetings.found
@@ -153,7 +153,7 @@ def _find(meetings, kind, pc, other, thread, first, second):
         meetings.counters[FOUND] += 1
 
 
-@njit(cache=True)
+@compiled
 def _bits(mask):
     count = 0
     while mask:
@@ -162,7 +162,7 @@ def _bits(mask):
     return count
 
 
-@njit(cache=True)
+@compiled
 def _lowest(mask):
     for number in range(WARP_SIZE):
         if mask >> np.uint32(number) & np.uint32(1):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.provenance import shared_variables
 from softgpu.checks.report import Report, Severity, name_shared, place_of, thread_of, times
-from softgpu.events import EventFlag, EventKind
+from softgpu.events import EventKind
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 from softgpu.ptx import TYPE_BITS
@@ -47,25 +47,14 @@ class Memcheck(Observer):
     def launch_begin(self, launch: Launch) -> None:
         self._found: dict[tuple[int, bool], _Found] = {}
         self._bounds = _bounds(launch)
-        self._is_bounded = self._bounds[:, 1] >= 0
-        self._any_bounded = bool(self._is_bounded.any())
 
     def events(self, launch: Launch, events: NDArray) -> None:
-        invalid = (events["flags"] & EventFlag.INVALID) != 0
-        invalid &= events["kind"] <= EventKind.ATOMIC
-        if self._any_bounded:
-            invalid |= self._outside_variable(events)
-        if invalid.any():
-            self._collect(launch, events[invalid])
+        from softgpu.checks import invalid
 
-    def _outside_variable(self, events: NDArray) -> NDArray[np.bool_]:
-        shared = np.flatnonzero((events["space"] == Space.SHARED) & (events["kind"] <= EventKind.ATOMIC))
-        rows = events[shared]
-        start, end = self._bounds[rows["pc"]].T
-        address = rows["address"].astype(np.int64)
-        outside = np.zeros(len(events), bool)
-        outside[shared] = (end >= 0) & ((address < start) | (address + rows["nbytes"] > end))
-        return outside
+        positions = np.empty(len(events), np.int64)
+        count = invalid.find(events, self._bounds, positions)
+        if count:
+            self._collect(launch, events[positions[:count]])
 
     def _collect(self, launch: Launch, rows: NDArray) -> None:
         for pc in np.unique(rows["pc"]).tolist():
@@ -73,7 +62,7 @@ class Memcheck(Observer):
             elements, size = _access_size(launch, pc, int(of_instruction["nbytes"][0]))
             # The elements of one access follow each other, thread by thread.
             by_lane = of_instruction[np.argsort(of_instruction["lane"], kind="stable")]
-            whole = elements > 1 and len(by_lane) % elements == 0 and not self._is_bounded[pc]
+            whole = elements > 1 and len(by_lane) % elements == 0 and self._bounds[pc, 1] < 0
             accesses = by_lane[:: elements if whole else 1]
             misaligned = accesses["address"] % np.uint64(size if whole else accesses["nbytes"][0]) != 0
             for wrong in (False, True):

@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from softgpu.checks.compiled import compiled, inlined
 
 WARP_SIZE = 32
 CLUSTER_BARRIER = 16
@@ -154,7 +155,7 @@ def with_room(order: Ordering) -> Ordering:
     return grown
 
 
-@njit(cache=True)
+@inlined
 def lacks_room(order: Ordering) -> bool:
     """Whether one more event could find no room."""
     counters = order.counters
@@ -165,7 +166,7 @@ def lacks_room(order: Ordering) -> bool:
 # The graph
 
 
-@njit(cache=True)
+@compiled
 def _node(order, warp, lanes, first, second):
     """What `lanes` of a warp have done and know now, and beside it two other nodes. A warp of -1 is none."""
     number = order.counters[NODES]
@@ -183,7 +184,7 @@ def _node(order, warp, lanes, first, second):
     return number
 
 
-@njit(cache=True)
+@compiled
 def _join(order, first, second):
     """A node that knows both."""
     if second == 0 or first == second:
@@ -195,20 +196,20 @@ def _join(order, first, second):
     return _node(order, -1, 0, first, second)
 
 
-@njit(cache=True)
+@compiled
 def _known_by(order, lane, block):
     node = order.known[lane]
     return node if node else order.block_known[block]
 
 
-@njit(cache=True)
+@compiled
 def _learn(order, lane, block, node):
     """From now on the lane knows this node as well."""
     order.known[lane] = _join(order, _known_by(order, lane, block), node)
     order.block_acquired[block] = True
 
 
-@njit(cache=True)
+@compiled
 def is_ordered(order, lane, block, thread, time):
     """Whether `lane` of `block` (both in the chunk) knows what another thread of the launch did at `time`."""
     per_block = order.threads_per_block
@@ -229,7 +230,7 @@ def is_ordered(order, lane, block, thread, time):
     return _knows(order, root, thread // per_block, thread % per_block, time)
 
 
-@njit(cache=True)
+@compiled
 def _knows(order, root, block, index, time):
     """Whether a node knows what the thread `index` of a block of the grid did at `time`."""
     nodes, marks, stack = order.nodes, order.marks, order.stack
@@ -262,7 +263,7 @@ def _knows(order, root, block, index, time):
 # Barriers
 
 
-@njit(cache=True)
+@compiled
 def _complete_acquires(order, lane, block):
     for scope in (IN_BLOCK, EVERYWHERE):
         if order.pending[lane, scope]:
@@ -270,7 +271,7 @@ def _complete_acquires(order, lane, block):
             order.pending[lane, scope] = 0
 
 
-@njit(cache=True)
+@compiled
 def _known_by_lanes(order, warp, lanes, block):
     """A node that knows what all these lanes of a warp know."""
     node = 0
@@ -282,7 +283,7 @@ def _known_by_lanes(order, warp, lanes, block):
     return node
 
 
-@njit(cache=True)
+@compiled
 def _let_lanes_know(order, warp, lanes, block, node):
     first = block * order.threads_per_block + warp % order.warps_per_block * WARP_SIZE
     for number in range(WARP_SIZE):
@@ -291,7 +292,7 @@ def _let_lanes_know(order, warp, lanes, block, node):
     order.block_acquired[block] = True
 
 
-@njit(cache=True)
+@compiled
 def meet(order, warp, lanes):
     """Lanes of a warp of the chunk pass a warp barrier."""
     block = warp // order.warps_per_block
@@ -308,7 +309,7 @@ def meet(order, warp, lanes):
         order.counters[NOW] += 1
 
 
-@njit(cache=True)
+@inlined
 def arrive(order, lane, block, barrier, waits, threads):
     """A thread arrives at a barrier; one that waits is ordered when the barrier opens, another now."""
     index = lane - block * order.threads_per_block
@@ -324,13 +325,14 @@ def arrive(order, lane, block, barrier, waits, threads):
         order.counters[NOW] += 1
 
 
-@njit(cache=True)
+@compiled
 def open_barrier(order, block, barrier):
     """A barrier opens for those who have arrived."""
     first = block * order.warps_per_block
     if barrier == CLUSTER_BARRIER:
         # Its waits are no events: whoever has arrived is taken to have waited. A cluster is one block here.
-        order.waiting[block, barrier] = order.arrived[block, barrier]
+        for warp in range(order.warps_per_block):
+            order.waiting[block, barrier, warp] = order.arrived[block, barrier, warp]
     is_full = True
     for warp in range(order.warps_per_block):
         waiting = order.waiting[block, barrier, warp]
@@ -359,7 +361,7 @@ def open_barrier(order, block, barrier):
     order.arrival_known[block, barrier] = 0
 
 
-@njit(cache=True)
+@compiled
 def _pass_full_barrier(order, block):
     if not order.block_acquired[block]:
         return
@@ -373,7 +375,7 @@ def _pass_full_barrier(order, block):
     order.block_acquired[block] = False
 
 
-@njit(cache=True)
+@inlined
 def leave(order, lane, block):
     """A thread exits."""
     index = lane - block * order.threads_per_block
@@ -384,7 +386,7 @@ def leave(order, lane, block):
 # Release and acquire
 
 
-@njit(cache=True)
+@compiled
 def _done_by(order, lane, block):
     """A node that knows all that the lane has done and knows now."""
     index = lane - block * order.threads_per_block
@@ -394,7 +396,7 @@ def _done_by(order, lane, block):
     return node
 
 
-@njit(cache=True)
+@compiled
 def fence(order, lane, block, acquires, releases, within_block):
     """A thread executes a fence."""
     if acquires:
@@ -409,7 +411,7 @@ def fence(order, lane, block, acquires, releases, within_block):
             order.released[lane, EVERYWHERE] = order.released[lane, IN_BLOCK]
 
 
-@njit(cache=True)
+@compiled
 def synchronise(order, lane, block, location, reads, writes, acquires, releases, within_block):
     """A strong access: a load observes what was released at `location`, a store publishes what was released before.
 
@@ -441,20 +443,20 @@ def synchronise(order, lane, block, location, reads, writes, acquires, releases,
         _publish(order, far, 0 if within_block else everywhere, reads)
 
 
-@njit(cache=True)
+@compiled
 def _publish(order, key, node, adds):
     slot = _object_slot(order, key, node != 0)
     if slot >= 0:
         order.object_nodes[slot] = _join(order, order.object_nodes[slot], node) if adds else node
 
 
-@njit(cache=True)
+@compiled
 def _object(order, key):
     slot = _object_slot(order, key, False)
     return order.object_nodes[slot] if slot >= 0 else 0
 
 
-@njit(cache=True)
+@compiled
 def _object_slot(order, key, insert):
     """Where a key is in the hash table, or -1."""
     keys = order.object_keys

@@ -16,10 +16,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from softgpu.checks import ordering
+from softgpu.checks.compiled import compiled, inlined
 from softgpu.checks.ordering import Ordering, is_ordered
 from softgpu.checks.shadow import cells_in, find_region, regions_of
 from softgpu.events import EventFlag, EventKind
@@ -146,7 +146,7 @@ def _bytes_of(words: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(words).view(np.uint8)
 
 
-@njit(cache=True)
+@compiled
 def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[int, int]:
     """Take in events from position `start`. Returns where it stopped, and why: DONE, or what it NEEDS to go on."""
     per_block = order.threads_per_block
@@ -221,14 +221,14 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
     return len(events), DONE
 
 
-@njit(cache=True)
+@compiled
 def _after_strong(races, order, events, position, lane, block):
     """There is room for one: it is kept so at every event."""
     _strong(races, order, events[position], lane, block)
     return position + 1
 
 
-@njit(cache=True)
+@compiled
 def _strong(races, order, event, lane, block):
     location = event.address
     narrow = races.narrow[event.pc]
@@ -247,7 +247,7 @@ def _strong(races, order, event, lane, block):
     )
 
 
-@njit(cache=True)
+@inlined
 def _synchronise(order, event, lane, block):
     kind = event.kind
     if kind == _ARRIVE:
@@ -265,7 +265,7 @@ def _synchronise(order, event, lane, block):
         ordering.fence(order, lane, block, flags & _ACQUIRE != 0, flags & _RELEASE != 0, event.detail == 0)
 
 
-@njit(cache=True)
+@inlined
 def _part(value, number, shift):
     """The bits of a value that lie in its cell `number`."""
     bits = np.uint64(8 << shift)
@@ -275,7 +275,7 @@ def _part(value, number, shift):
 # Cells
 
 
-@njit(cache=True)
+@inlined
 def _access_global(races, order, index, lane, block, thread, site, value, kind, address, nbytes):
     """An access to a cell of global memory, which may be in its short form."""
     cell = races.short[index]
@@ -300,7 +300,7 @@ def _access_global(races, order, index, lane, block, thread, site, value, kind, 
     _access(races, order, long, 0, lane, block, thread, site, value, kind, _GLOBAL, address, nbytes)
 
 
-@njit(cache=True)
+@compiled
 def _lengthen(races, cell):
     """Give a cell its whole form, which says the same."""
     number = races.counters[POOL]
@@ -315,7 +315,7 @@ def _lengthen(races, cell):
     cell[OWNER], cell[OWNER_TIME] = LONG, number
 
 
-@njit(cache=True)
+@inlined
 def _access(races, order, cell, since, lane, block, thread, site, value, kind, space, address, nbytes):
     """An access to a whole cell, in which what is older than `since` is forgotten."""
     now = np.uint32(order.counters[ordering.NOW])
@@ -355,7 +355,7 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
         _remember_read(order, cell, since, block, me, now, site)
 
 
-@njit(cache=True)
+@inlined
 def _remember_read(order, cell, since, block, me, now, site):
     if cell[READER] == me:
         _renew(order, cell, READER, block, now, site)
@@ -374,7 +374,7 @@ def _remember_read(order, cell, since, block, me, now, site):
         cell[APART] = distance
 
 
-@njit(cache=True)
+@inlined
 def _renew(order, cell, column, block, now, site):
     """The same thread reads again: that is the later read, unless it is strong and the earlier one is not."""
     if site & SITE_STRONG and not cell[column + 2] & SITE_STRONG and cell[column + 1] >= order.barrier_time[block]:
@@ -382,7 +382,7 @@ def _renew(order, cell, column, block, now, site):
     cell[column + 1], cell[column + 2] = now, site
 
 
-@njit(cache=True)
+@inlined
 def _still_counts(order, cell, column, since, block):
     """Whether a read could still conflict with a write that is ordered after all that this block did before."""
     reader = cell[column]
@@ -394,7 +394,7 @@ def _still_counts(order, cell, column, since, block):
     )
 
 
-@njit(cache=True)
+@inlined
 def _distance(order, block, me, other):
     """How far apart two threads are, of which `me` is in `block`."""
     first = (order.first_block + block) * order.threads_per_block + 1
@@ -404,7 +404,7 @@ def _distance(order, block, me, other):
     return ONE_WARP if index // ordering.WARP_SIZE == others // ordering.WARP_SIZE else ONE_BLOCK
 
 
-@njit(cache=True)
+@inlined
 def _both_strong(order, one, site, other, other_site):
     """Whether neither access can race with the other: both are strong, and their scopes reach one another."""
     if not site & other_site & SITE_STRONG:
@@ -417,7 +417,7 @@ def _both_strong(order, one, site, other, other_site):
 # Hazards
 
 
-@njit(cache=True)
+@compiled
 def _hazard(races, order, block, earlier, earlier_site, later, later_site, equal, space, address, nbytes):
     """Count a race. Of a read and a write the write is A; of two writes the one that stands first in the program."""
     pc_a, pc_b = earlier_site >> SITE_SHIFT, later_site >> SITE_SHIFT

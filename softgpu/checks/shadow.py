@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from softgpu.checks.compiled import compiled
 from softgpu.memory import Memory
 
 BASE, END, FIRST, SHIFT = range(4)
@@ -30,7 +30,7 @@ def cells_in(base: int, end: int, shift: int) -> int:
     return (-(-end // 8) - base // 8) * 8 >> shift
 
 
-@njit(cache=True)
+@compiled
 def find_region(regions: NDArray[np.uint64], address: int) -> int:
     """The number of the region that contains an address, or -1."""
     low, high = 0, len(regions)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from softgpu.checks.compiled import compiled
 from softgpu.checks.shadow import find_region
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import Launch
@@ -82,7 +82,7 @@ def end_launch(written: Written, launch: Launch) -> None:
             allocation.written = None if mask.all() else mask.copy()
 
 
-@njit(cache=True)
+@compiled
 def follow(written: Written, events: NDArray) -> None:
     """Take in a batch of events."""
     regions, per_block = written.regions, written.threads_per_block
@@ -120,7 +120,7 @@ def follow(written: Written, events: NDArray) -> None:
                 cells[byte] = 1
 
 
-@njit(cache=True)
+@compiled
 def _count(row, address, thread, nbytes, space):
     if row[COUNT] == 0 or (address, thread) < (row[ADDRESS], row[THREAD]):
         row[ADDRESS], row[THREAD], row[NBYTES], row[SPACE] = address, thread, nbytes, space
