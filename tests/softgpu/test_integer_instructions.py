@@ -166,6 +166,21 @@ def test_three_input_logic(evaluate):
             assert result == sum(bit << i for i, bit in enumerate(bits))
 
 
+@pytest.mark.parametrize("combine, negated", [("or", ""), ("and", ""), ("or", "!"), ("and", "!")])
+def test_three_input_logic_with_a_predicate(evaluate, combine, negated):
+    a = np.array([0, 0, 0xF0, 0xF0, 0xFF, 0xFF], np.uint32)
+    b = np.array([0, 1, 0, 1, 0, 1], np.uint32)
+    # 0x80 is a & b & c. The predicate is also a source.
+    code = f"""setp.ne.u32 %p, %b, 0; lop3.{combine}.b32 %r2|%p, %a, 0xF0, 0xFF, 0x80, {negated}%p;
+               selp.u32 %r3, 0x100, 0, %p; or.b32 %d, %r2, %r3; lop3.{combine}.b32 _|%q, %a, %a, %a, 0x80, %p;"""
+    got = evaluate(code, "b32", ("b32", a), ("b32", b)).tolist()
+    expected = []
+    for x, y in zip(a.tolist(), b.tolist(), strict=True):
+        p, q = x & 0xF0 != 0, (y != 0) != bool(negated)
+        expected.append(x & 0xF0 | 0x100 * (p or q if combine == "or" else p and q))
+    assert got == expected
+
+
 def test_byte_permutation(evaluate):
     a, b = (np.full(6, value, np.uint32) for value in (0x83828180, 0x07060504))
     selectors = np.array([0x3210, 0x7654, 0x0123, 0xB210, 0xF0F8, 0x5555], np.uint32)
