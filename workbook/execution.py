@@ -86,6 +86,7 @@ class Executor:
         if kind == "softgpu":
             self.launcher = softgpu.install()
             self.launcher.observers.append(self.trace)
+            self.launcher.errors_stick = False  # what one attempt breaks must not fail the next
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
         """Compile an op.mojo and run all cases of its puzzle in one graph, on random data from `seed`."""

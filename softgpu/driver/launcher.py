@@ -83,12 +83,14 @@ class Launcher:
     """Takes launches from the stand-in driver and runs them on the memory that it gave out.
 
     `observers` follow every launch. `errors` collects what launches raised, since the program that launched sees only
-    an error code and a text. Launches of several threads run one after the other.
+    an error code and a text. Launches of several threads run one after the other. After a kernel failed, its context
+    answers every call with that error, as CUDA's does; `errors_stick = False` lets the program go on instead.
     """
 
     def __init__(self, cuda: ctypes.CDLL):
         self.observers: list[Observer] = []
         self.errors: list[BaseException] = []
+        self.errors_stick = True
         self._cuda = cuda
         self._modules: dict[int, Module] = {}
         self._memory = Memory()
@@ -98,6 +100,8 @@ class Launcher:
         self._lock = threading.RLock()
         cuda.softgpu_allocations.argtypes = [ctypes.c_void_p, ctypes.c_int64]
         cuda.softgpu_allocations.restype = ctypes.c_int64
+        cuda.softgpu_host_writes.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+        cuda.softgpu_host_writes.restype = ctypes.c_int64
         cuda.softgpu_modules.argtypes = [ctypes.c_void_p, ctypes.c_int64]
         cuda.softgpu_modules.restype = ctypes.c_int64
         cuda.softgpu_changes.restype = ctypes.c_uint64
@@ -112,18 +116,13 @@ class Launcher:
         )  # kept alive here
         cuda.softgpu_connect(*(ctypes.cast(callback, ctypes.c_void_p) for callback in self._callbacks))
 
-    def reset(self) -> None:
-        """Forget the error that a failed launch left behind. On a GPU only a new context would help; here what the
-        program holds stays valid."""
-        self._cuda.softgpu_reset()
-
     def _guarded(self, function: Callable, record: ctypes.Structure) -> int:
         """Called by the driver, on whatever thread. Nothing may be raised into it."""
         try:
             with self._lock:
                 function(record)
         except SoftGPUError as error:
-            return self._failed(_code(error), str(error), sticks=isinstance(error, KernelError))
+            return self._failed(_code(error), str(error), sticks=isinstance(error, KernelError) and self.errors_stick)
         except KeyboardInterrupt:
             # To be raised again when the driver's caller is back in Python; at once would be in here.
             threading.Timer(0.05, _thread.interrupt_main).start()
@@ -198,8 +197,13 @@ class Launcher:
     def _follow_driver(self) -> None:
         """Make the executor's memory and modules those that the driver has by now."""
         changes = self._cuda.softgpu_changes()
-        if changes == self._changes:
-            return
+        if changes != self._changes:
+            self._follow_allocations()
+            self._changes = changes
+        if self._follows_writes():
+            self._follow_host_writes()
+
+    def _follow_allocations(self) -> None:
         loaded = set(_rows(self._cuda.softgpu_modules, 1).flat)
         for number in [number for number in self._modules if number not in loaded]:
             for address in self._modules.pop(number).symbols(self._memory).values():
@@ -213,9 +217,19 @@ class Launcher:
                 del self._numbers[address]
         for address, size, storage, number in live.values():
             if address not in self._numbers:
-                self._memory.adopt(address, size, storage=storage)
+                # What a program writes into host memory of its own goes past the driver.
+                written = storage == address or not self._follows_writes()
+                self._memory.adopt(address, size, storage=storage, written=written)
                 self._numbers[address] = number
-        self._changes = changes
+
+    def _follows_writes(self) -> bool:
+        return any(observer.follows_writes for observer in self.observers)
+
+    def _follow_host_writes(self) -> None:
+        rows = np.empty((1024, 2), np.uint64)
+        while count := self._cuda.softgpu_host_writes(rows.ctypes.data, len(rows)):
+            for address, nbytes in rows[:count].tolist():
+                self._memory.host_wrote(address, nbytes)
 
     def _failed(self, code: int, text: str, sticks: bool = False) -> int:
         self._cuda.softgpu_fail(code, text.encode(), sticks)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from softgpu import KernelError, LaunchError, Observer
+from softgpu.checks.initcheck import Initcheck
 from softgpu.driver.build import built_driver, modular_lib_folder
 from softgpu.driver.functions import NOT_SUPPORTED
 from softgpu.driver.launcher import Launcher
@@ -140,6 +141,7 @@ def driver(library):
     while library.cuCtxPopCurrent_v2(0) == 0:
         pass
     library.launcher.errors.clear()
+    library.launcher.errors_stick = True
     library.launcher.observers.clear()
     return library
 
@@ -323,15 +325,17 @@ def test_an_illegal_address_sticks_to_its_context(driver):
     assert transform(driver, driver.allocate(data)) == 0
 
 
-def test_a_trap_sticks_too_and_a_reset_of_the_launcher_keeps_what_the_program_holds(driver):
+def test_a_trap_sticks_too_unless_the_host_wants_to_go_on(driver):
     address = driver.allocate(np.arange(8, dtype=np.uint32))
+    driver.launcher.errors_stick = False
     assert driver.launch(driver.function("stops")) == LAUNCH_FAILED
-    assert driver.cuCtxSynchronize() == LAUNCH_FAILED
-    assert isinstance(driver.launcher.errors[0], KernelError)
-    driver.launcher.reset()
     driver.ok.cuCtxSynchronize()
     assert transform(driver, address) == 0
     np.testing.assert_array_equal(driver.fetch(address, np.zeros(8, np.uint32)), np.arange(8) * 3)
+    driver.launcher.errors_stick = True
+    assert driver.launch(driver.function("stops")) == LAUNCH_FAILED
+    assert driver.cuCtxSynchronize() == LAUNCH_FAILED
+    assert [isinstance(error, KernelError) for error in driver.launcher.errors] == [True, True]
 
 
 def test_a_misaligned_address_has_a_code_of_its_own(driver):
@@ -598,6 +602,30 @@ def test_the_driver_knows_what_the_host_wrote(driver):
     assert written() == []
 
 
+def test_initcheck_knows_what_the_host_wrote(driver):
+    check = Initcheck()
+    driver.launcher.observers.append(check)
+    partly, set_, copied = (driver.result("cuMemAlloc_v2", 32) for _ in range(3))
+    driver.ok.cuMemsetD32_v2(set_, 1, 8)
+    driver.ok.cuMemcpyDtoD_v2(copied, set_, 32)
+    pinned = driver.result("cuMemHostAlloc", 32, 0)
+    ctypes.memset(pinned, 0, 32)
+    for address in (set_, copied, pinned):
+        assert transform(driver, address) == 0
+        assert transform(driver, address) == 0
+    assert check.reports == []
+    driver.ok.cuMemsetD32_v2(partly, 1, 7)
+    assert transform(driver, partly, count=7) == 0
+    assert check.reports == []
+    assert transform(driver, partly) == 0
+    (report,) = check.reports
+    assert report.what == "Uninitialized __global__ memory read of size 4 bytes"
+    driver.ok.cuMemFree_v2(set_)
+    again = driver.result("cuMemAlloc_v2", 32)  # perhaps where that one was
+    assert transform(driver, again) == 0
+    assert len(check.reports) == 2
+
+
 # ── streams, events, callbacks ──────────────────────────────────────────────────────────────────────────
 
 
@@ -681,11 +709,11 @@ def test_variables_are_the_hosts_and_the_kernels(driver):
     address, size = variable(driver, module, b"counter")
     assert size == 8
     assert driver.fetch(address, np.zeros(2, np.uint32)).tolist() == [40, 2]
-    assert driver.launch(function) == 0
+    assert driver.launch(function, block=1) == 0
     assert driver.fetch(address, np.zeros(2, np.uint32)).tolist() == [43, 2]
     driver.ok.cuMemcpyHtoD_v2(variable(driver, module, b"scale")[0], np.array([7], np.uint32).ctypes.data, 4)
     driver.ok.cuMemsetD32_v2(address, 100, 1)
-    assert driver.launch(function) == 0
+    assert driver.launch(function, block=1) == 0
     assert driver.fetch(address, np.zeros(2, np.uint32)).tolist() == [107, 2]
     assert variable(driver, module, b"counter") == (address, 8)
     assert driver.cuModuleGetGlobal_v2(ctypes.byref(ctypes.c_uint64()), 0, module, b"nothing") == NOT_FOUND

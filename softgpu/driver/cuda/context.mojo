@@ -31,16 +31,6 @@ def clear(context: UInt64):
 
 
 @export
-def softgpu_reset() abi("C"):
-    """Forget the errors that stuck to contexts. What a program holds stays valid, as no real driver would let it."""
-    ref d = driver()[]
-    with BlockingScopedLock(d.lock):
-        for entry in d.handles.items():
-            if entry.value.kind == CONTEXT:
-                at[Context](entry.key)[].failure = SUCCESS
-
-
-@export
 def cuDevicePrimaryCtxRetain(context: UInt64, device: Int32) abi("C") -> Int32:
     ref d = driver()[]
     if context == 0:

@@ -43,7 +43,7 @@ def softgpu_changes() abi("C") -> UInt64:
 @export
 def softgpu_host_writes(rows: UInt64, capacity: Int64) abi("C") -> Int64:
     """Move up to `capacity` rows (address, bytes) of what copies and memsets wrote since the last call; return how many.
-    Call it until it returns less than the capacity."""
+    Call it until it returns 0."""
     ref d = driver()[]
     var count: Int64 = 0
     with BlockingScopedLock(d.lock):
