@@ -150,7 +150,7 @@ def _bytes_of(words: NDArray[np.uint32]) -> NDArray[np.uint8]:
 def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[int, int]:
     """Take in events from position `start`. Returns where it stopped, and why: DONE, or what it NEEDS to go on."""
     per_block = order.threads_per_block
-    block, block_first, block_end = 0, 0, 0  # the block of the lane before
+    block, block_first, block_end = np.int64(0), np.int64(0), np.int64(0)  # the block of the lane before
     region, region_base, region_end = 0, np.uint64(1), np.uint64(0)
     first_thread = order.first_block * per_block
     for position in range(start, len(events)):
@@ -202,7 +202,7 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
                 part = _part(value, number, shift)
                 _access_global(races, order, cell + number, lane, block, thread, site, part, kind, address, nbytes)
         else:
-            shift = races.shared_shift
+            shift = np.int64(races.shared_shift)
             if nbytes >> shift == 0:
                 return position, NEEDS_SHARED_BYTES
             cell = block * races.shared_cells + (np.int64(address) >> shift)
@@ -425,7 +425,7 @@ def _hazard(races, order, block, earlier, earlier_site, later, later_site, equal
     both_write = earlier_site & later_site & SITE_WRITES != 0
     swap = not earlier_site & SITE_WRITES
     if both_write:
-        swap = pc_b < pc_a or (pc_a == pc_b and thread_b < thread_a)
+        swap = bool(pc_b < pc_a or (pc_a == pc_b and thread_b < thread_a))
     if swap:
         pc_a, pc_b = pc_b, pc_a
         thread_a, thread_b = thread_b, thread_a

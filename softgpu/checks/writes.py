@@ -86,7 +86,7 @@ def end_launch(written: Written, launch: Launch) -> None:
 def follow(written: Written, events: NDArray) -> None:
     """Take in a batch of events."""
     regions, per_block = written.regions, written.threads_per_block
-    region_base, region_end, region_start = np.uint64(1), np.uint64(0), 0
+    region_base, region_end, region_start = np.uint64(1), np.uint64(0), np.int64(0)
     for position in range(len(events)):
         event = events[position]
         kind, space = event.kind, event.space
