@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, int32, int64, njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as untyped_intrinsic
 
 from softgpu.memory import LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW
 from softgpu.native import layout
 
 WINDOW = SHARED_WINDOW
 SHARED, LOCAL, PARAMETER = (window // WINDOW for window in (SHARED_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW))
+
+
+intrinsic: Any = untyped_intrinsic
+"""Without its types, which describe the function that builds an intrinsic, not how it is called."""
 
 
 @intrinsic

@@ -7,7 +7,8 @@ use up their turn may wait for others by spinning, so everyone else gets a turn 
 from __future__ import annotations
 
 import numpy as np
-from numba import int64, njit
+from numba import njit
+from numpy.typing import NDArray
 
 from softgpu.events import EVENT, EventFlag, EventKind
 from softgpu.native import layout
@@ -65,7 +66,20 @@ def _frame_word(frame: int, word: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _begin(frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot, block):
+def _begin(
+    frames: int,
+    frame_words: int,
+    suspends: int,
+    shared: NDArray,
+    local: NDArray,
+    masks: NDArray,
+    facts: NDArray,
+    used: NDArray,
+    times: NDArray,
+    threads: int,
+    slot: int,
+    block: int,
+) -> None:
     """Set up a slot for a block."""
     masks[slot] = 0
     for warp in range(masks.shape[2]):
@@ -83,7 +97,7 @@ def _begin(frames, frame_words, suspends, shared, local, masks, facts, used, tim
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _row(context, kind, flags, pc, lane, detail, value):
+def _row(context: NDArray, kind: int, flags: int, pc: int, lane: int, detail: int, value: int) -> None:
     """Write a row of softgpu.events, if they are wanted."""
     place = context[layout.CURSOR]
     if place:
@@ -95,7 +109,7 @@ def _row(context, kind, flags, pc, lane, detail, value):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _count(mask):
+def _count(mask: int) -> int:
     """The number of ones."""
     number = 0
     while mask:
@@ -105,7 +119,7 @@ def _count(mask):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _may_open(masks, facts, times, slot, barrier):
+def _may_open(masks: NDArray, facts: NDArray, times: NDArray, slot: int, barrier: int) -> bool:
     """Whether everyone has arrived at a barrier who must.
 
     Arrival is by warp: a warp has arrived as often as all its threads have that have not exited.
@@ -131,7 +145,18 @@ def _may_open(masks, facts, times, slot, barrier):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _open(context, frames, frame_bytes, masks, facts, times, threads, slot, barrier, last):
+def _open(
+    context: NDArray,
+    frames: int,
+    frame_bytes: int,
+    masks: NDArray,
+    facts: NDArray,
+    times: NDArray,
+    threads: int,
+    slot: int,
+    barrier: int,
+    last: int,
+) -> None:
     """Open a barrier: those who wait go on, and learn how many have arrived and how many have voted yes.
 
     `last` is the instruction of the last arrival.
@@ -159,7 +184,9 @@ def _open(context, frames, frame_bytes, masks, facts, times, threads, slot, barr
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _arrive(frames, frame_bytes, masks, facts, times, slot, warp, lanes):
+def _arrive(
+    frames: int, frame_bytes: int, masks: NDArray, facts: NDArray, times: NDArray, slot: int, warp: int, lanes: int
+) -> int:
     """Lanes of a warp are at barriers. Returns bits of these; or, if there is no such barrier, -1 less the lane."""
     arrivals = 0
     while lanes:
@@ -199,7 +226,7 @@ def _arrive(frames, frame_bytes, masks, facts, times, slot, warp, lanes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _meet(context, frames, frame_bytes, masks, slot, warp):
+def _meet(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, warp: int) -> None:
     """Let the lanes of a warp go on that wait for each other and are complete.
 
     Lanes meet that wait with the same member mask at the same instruction, or at any `bar.warp.sync`. All lanes of the
@@ -226,13 +253,13 @@ def _meet(context, frames, frame_bytes, masks, slot, warp):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _lane(context, warp, lane):
+def _lane(context: NDArray, warp: int, lane: int) -> int:
     """Index in the chunk of a lane of a warp."""
     return context[layout.FIRST_LANE] + warp * WARP_SIZE + lane
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _tell_meeting(context, frames, frame_bytes, alive, here, mask, warp):
+def _tell_meeting(context: NDArray, frames: int, frame_bytes: int, alive: int, here: int, mask: int, warp: int) -> None:
     """Report which lanes of a warp meet, and whether they are those that their member mask names."""
     first = _lowest(here)
     frame = frames + first * frame_bytes
@@ -249,7 +276,7 @@ def _tell_meeting(context, frames, frame_bytes, alive, here, mask, warp):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _lowest(mask):
+def _lowest(mask: int) -> int:
     """The position of the lowest one."""
     position = 0
     while not mask >> position & 1:
@@ -258,14 +285,14 @@ def _lowest(mask):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _meeting(frame):
+def _meeting(frame: int) -> tuple[int, int]:
     """Where a lane meets others, and its member mask."""
     anywhere = _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC
     return -1 if anywhere else _frame_word(frame, layout.WAITS_AT), _frame_word(frame, layout.EXCHANGE + 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _exchange(context, frames, frame_bytes, members, warp):
+def _exchange(context: NDArray, frames: int, frame_bytes: int, members: int, warp: int) -> None:
     """Carry out a warp-level instruction for lanes that meet."""
     kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE)
     if kind == layout.WARP_SYNC:
@@ -295,11 +322,11 @@ def _exchange(context, frames, frame_bytes, members, warp):
                 place = _frame_word(frames + lane * frame_bytes, layout.WAITS_AT)
                 _row(context, ABSENT_SOURCE, 0, place, _lane(context, warp, lane), source, 0)
         elif kind == layout.VOTE_ALL:
-            result = int64(votes == members)
+            result = 1 if votes == members else 0
         elif kind == layout.VOTE_ANY:
-            result = int64(votes != 0)
+            result = 1 if votes != 0 else 0
         elif kind == layout.VOTE_UNIFORM:
-            result = int64(votes == members or votes == 0)
+            result = 1 if votes == members or votes == 0 else 0
         elif kind == layout.VOTE_BALLOT:
             result = votes
         elif kind <= layout.MATCH_ALL:
@@ -307,19 +334,19 @@ def _exchange(context, frames, frame_bytes, members, warp):
             for other in range(WARP_SIZE):
                 if members >> other & 1 and operands[0, other] == operands[0, lane]:
                     result |= 1 << other
-            predicate = int64(result == members)
+            predicate = 1 if result == members else 0
             if kind == layout.MATCH_ALL and not predicate:
                 result = 0
         elif kind == layout.ELECT:
             result = _lowest(members)
-            predicate = int64(result == lane)
+            predicate = 1 if result == lane else 0
         answer = frames + lane * frame_bytes + 8 * (layout.EXCHANGE + layout.ANSWER)
         store64(answer, result)
         store64(answer + 8, predicate)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _source_lane(kind, lane, offset, limits):
+def _source_lane(kind: int, lane: int, offset: int, limits: int) -> tuple[int, int]:
     """The lane that a shuffle reads from, and 1 if it is within the segment."""
     segment, clamp, offset = limits >> 8 & 31, limits & 31, offset & 31
     highest = (lane & segment) | (clamp & ~segment)
@@ -338,9 +365,9 @@ def _source_lane(kind, lane, offset, limits):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _reduce(kind, values, members):
+def _reduce(kind: int, values: NDArray, members: int) -> int:
     """The reduction of words that were extended to 64 bits as their type says."""
-    result, first = int64(0), True
+    result, first = 0, True
     for lane in range(WARP_SIZE):
         if not members >> lane & 1:
             continue
@@ -363,7 +390,16 @@ def _reduce(kind, values, members):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _run_lanes(function, context, frames, frame_bytes, used, first_thread, lanes, budget):
+def _run_lanes(
+    function: int,
+    context: NDArray,
+    frames: int,
+    frame_bytes: int,
+    used: NDArray,
+    first_thread: int,
+    lanes: int,
+    budget: int,
+) -> tuple[int, int, int, int, int, int]:
     """Let lanes of a warp run, one after the other. Returns what stops the launch, or else DONE, or FULL; the lane at
     which it stopped; and which lanes have exited, wait for their warp, wait at a barrier, and used up their turn."""
     context_address = context.ctypes.data
@@ -379,7 +415,7 @@ def _run_lanes(function, context, frames, frame_bytes, used, first_thread, lanes
             exited |= 1 << lane
             continue
         if status >= layout.FAULTED:
-            return int64(status), lane, exited, at_warp, at_barrier, yielded
+            return status, lane, exited, at_warp, at_barrier, yielded
         used[first_thread + lane] += context[layout.EXECUTED] - before
         if status == layout.AT_WARP:
             at_warp |= 1 << lane
@@ -393,7 +429,20 @@ def _run_lanes(function, context, frames, frame_bytes, used, first_thread, lanes
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _run_block(function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress):
+def _run_block(
+    function: int,
+    context: NDArray,
+    frames: int,
+    frame_bytes: int,
+    masks: NDArray,
+    facts: NDArray,
+    used: NDArray,
+    times: NDArray,
+    threads: int,
+    budget: int,
+    slot: int,
+    progress: NDArray,
+) -> int:
     """Run a block until it ends, or none of its threads can go on, or all that can have used up their turn."""
     progress[SLOT] = slot
     spent = used[slot]
@@ -450,16 +499,30 @@ def _run_block(function, context, frames, frame_bytes, masks, facts, used, times
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def step(function, context, frame, thread):
+def step(function: int, context: NDArray, frame: int, thread: int) -> int:
     """Run one thread until it returns."""
     return call_thread(function, context.ctypes.data, frame, thread)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def run(
-    function, context, frames, frame_words, suspends, shared, local, masks, facts, used, times, grid, threads, end,
-    budget, progress,
-):  # fmt: skip
+    function: int,
+    context: NDArray,
+    frames: int,
+    frame_words: int,
+    suspends: int,
+    shared: NDArray,
+    local: NDArray,
+    masks: NDArray,
+    facts: NDArray,
+    used: NDArray,
+    times: NDArray,
+    grid: NDArray,
+    threads: int,
+    end: int,
+    budget: int,
+    progress: NDArray,
+) -> int:
     """Run the blocks from progress[NEXT] to `end`, as many at a time as there are slots. Returns DONE, or what stops
     the launch, with the slot and the thread in `progress`."""
     frame_bytes = 8 * frame_words

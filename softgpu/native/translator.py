@@ -193,6 +193,7 @@ class Translator:
         self.suspend(layout.AT_BARRIER, exchange)
         if barrier.reduction is None:
             return
+        assert destination is not None
         votes, arrived = self.answer(0), self.answer(1)
         operation = barrier.reduction.operation
         if operation == "popc":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.instructions.table import Modifiers
 from softgpu.native.emitters.floating import flush
 from softgpu.native.emitters.integer import constant
 from softgpu.native.emitters.table import computes
 from softgpu.native.translator import Translator
-
-Value = ir.Value
 
 _SYMBOLS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _UNSIGNED = {"lo": "<", "ls": "<=", "hi": ">", "hs": ">="}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.instructions.table import TYPES, Modifiers, Type
 from softgpu.native.emitters.floating import canonical, flush, is_nan, saturate
@@ -12,7 +13,6 @@ from softgpu.native.emitters.integer import clamp, constant, intrinsic
 from softgpu.native.emitters.table import computes, emits
 from softgpu.native.translator import F32, F64, I16, I32, Translator, llvm_type
 
-Value = ir.Value
 CONVERTED_INTEGERS = "u8|s8|u16|s16|u32|s32|u64|s64"
 INTEGRAL = "integral=rni|rzi|rmi|rpi"
 _INTEGRAL = {"rni": "roundeven", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.instructions.table import Modifiers, Type
 from softgpu.native.emitters.integer import constant, intrinsic
 from softgpu.native.emitters.table import computes
 from softgpu.native.translator import F32, F64, I32, I64, Translator
-
-Value = ir.Value
 
 
 def flush(t: Translator, x: Value) -> Value:

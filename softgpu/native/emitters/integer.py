@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.instructions.table import TYPES, Modifiers
 from softgpu.native.emitters.table import computes, emits
-from softgpu.native.translator import I8, I32, I64, I128, Translator
+from softgpu.native.translator import I8, I32, I64, Translator
 from softgpu.ptx import Immediate
 
 INTEGERS = "u16|s16|u32|s32|u64|s64"
-Value = ir.Value
 
 
 def signed(m: Modifiers) -> bool:
@@ -316,6 +316,3 @@ def _(t: Translator, m: Modifiers, low: Value, high: Value, amount: Value) -> Va
     if m["direction"] == "r":
         return t.b.trunc(t.b.lshr(joined, wide), I32)
     return t.b.trunc(t.b.lshr(t.b.shl(joined, wide), constant(I64, 32)), I32)
-
-
-__all__ = ["I128", "clamp", "constant", "extend", "intrinsic", "less", "signed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.memory import space_of
@@ -18,7 +19,6 @@ from softgpu.native.emitters.table import emits
 from softgpu.native.translator import F32, I64, POINTER, Translator
 from softgpu.ptx import Operand, Vector
 
-Value = ir.Value
 Build = Callable[[Value], tuple[list[Value], list[Value]]]
 
 _SCOPE = "scope=cta|cluster|gpu|sys"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.instructions.table import TYPES, Modifiers, Type
 from softgpu.memory import LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW, WINDOW_SHIFT
@@ -10,8 +11,6 @@ from softgpu.native.emitters.integer import constant
 from softgpu.native.emitters.table import computes, emits
 from softgpu.native.translator import I64, Translator
 from softgpu.ptx import Vector
-
-Value = ir.Value
 
 
 def bits_type(kind: Type) -> Type:

@@ -6,6 +6,7 @@ The thread tells the runtime what it contributes and is suspended until the lane
 from __future__ import annotations
 
 from llvmlite import ir
+from llvmlite.ir import Value
 
 from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.control import SCOPES
@@ -15,8 +16,6 @@ from softgpu.native.emitters.integer import constant
 from softgpu.native.emitters.table import emits
 from softgpu.native.translator import I64, Translator
 from softgpu.ptx import Operand, Pair, Sink
-
-Value = ir.Value
 
 
 def _meet(t: Translator, kind: int, membermask: Operand, *values: Value) -> None:
