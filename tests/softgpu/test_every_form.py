@@ -18,6 +18,8 @@ from softgpu.instructions import FORMS
 from softgpu.instructions.table import Form
 
 LANES = 192
+BATCH = 24
+"""Instructions of one kernel."""
 
 KINDS = ("integer", "floating", "comparison", "conversion", "movement")
 ROWS = [
@@ -34,6 +36,8 @@ TESTED_BY_HAND = {
     "addc": "test_carry.py",
     "subc": "test_carry.py",
     "madc": "test_carry.py",
+    "mapa": "test_memory.py",
+    "getctarank": "test_memory.py",
 }
 """What has state, space or constants, which an oracle of one lane's registers cannot see."""
 
@@ -88,6 +92,7 @@ def columns(kinds: list[str], generator: random.Random) -> list[list[int]]:
         row = [anything(kinds[0], 0, generator)]
         row += [anything(kind, row[0], generator) for kind in kinds[1:]]
         rows.append(row)
+    generator.shuffle(rows)
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -121,44 +126,43 @@ def storage(kind: str) -> int:
     return 32 if kind == "pred" else max(oracle.width(kind), 16) if kind[1:] != "8" else 32
 
 
-def run(opcode: str, since: int, words: list[str], results: list[str], kinds: list[str], sources: list) -> list:
-    """The destinations of one instruction, as bits, for each lane."""
+def run(instructions: list[str], since: int, results: list[str], kinds: list[str], sources: list) -> list:
+    """The destinations, as bits for each lane, of each of some instructions on the same sources."""
     count = len(sources[0])
-    lines = ["mov.u32 %lane, %tid.x;"]
-    for number, (kind, _) in enumerate(zip(kinds, sources, strict=True)):
-        bits = storage(kind)
-        lines += [
-            f".reg .b{bits} %s{number}; .reg .pred %ps{number};",
-            f"ld.param.u64 %address, [s{number}]; mad.wide.u32 %address, %lane, {bits // 8}, %address;",
-            f"ld.global.b{bits} %s{number}, [%address];",
-        ]
-        if kind == "pred":
-            lines.append(f"setp.ne.u32 %ps{number}, %s{number}, 0;")
-    for number, kind in enumerate(results):
-        lines.append(f".reg .b{storage(kind)} %d{number}; .reg .pred %pd{number};")
-    destination = "|".join(f"%{'p' if kind == 'pred' else ''}d{number}" for number, kind in enumerate(results))
-    operands = [f"%{'p' if kind == 'pred' else ''}s{number}" for number, kind in enumerate(kinds)]
-    lines.append(f"{'.'.join([opcode, *words])} {', '.join([destination, *operands])};")
-    for number, kind in enumerate(results):
-        if kind == "pred":
-            lines.append(f"selp.b32 %d{number}, 1, 0, %pd{number};")
-        bits = storage(kind)
-        lines += [
-            f"ld.param.u64 %address, [d{number}]; mad.wide.u32 %address, %lane, {bits // 8}, %address;",
-            f"st.global.b{bits} [%address], %d{number};",
-        ]
     names = [f"d{number}" for number in range(len(results))] + [f"s{number}" for number in range(len(kinds))]
+    lines = ["mov.u32 %lane, %tid.x;"]
+    for name, kind in zip(names, [*results, *kinds], strict=True):
+        size = storage(kind)
+        lines += [
+            f".reg .b{size} %{name}; .reg .pred %p{name}; .reg .b64 %at_{name};",
+            f"ld.param.u64 %at_{name}, [{name}]; mad.wide.u32 %at_{name}, %lane, {size // 8}, %at_{name};",
+        ]
+        if name[0] == "s":
+            lines.append(f"ld.global.b{size} %{name}, [%at_{name}];")
+            if kind == "pred":
+                lines.append(f"setp.ne.u32 %p{name}, %{name}, 0;")
+    registers = [
+        f"%{'p' if kind == 'pred' else ''}{name}" for name, kind in zip(names, [*results, *kinds], strict=True)
+    ]
+    destination, operands = "|".join(registers[: len(results)]), ", ".join(registers[len(results) :])
+    for number, instruction in enumerate(instructions):
+        lines.append(f"{instruction} {destination}, {operands};")
+        for name, kind in zip(names, results, strict=False):
+            if kind == "pred":
+                lines.append(f"selp.b32 %{name}, 1, 0, %p{name};")
+            size = storage(kind)
+            lines.append(f"st.global.b{size} [%at_{name}+{number * count * size // 8}], %{name};")
     module = Module(
         f".version 8.6\n.target sm_{max(since, 80)}\n.address_size 64\n.visible .entry k("
         + ", ".join(f".param .u64 {name}" for name in names)
-        + ")\n{\n.reg .b32 %lane; .reg .b64 %address;\n"
+        + ")\n{\n.reg .b32 %lane;\n"
         + "\n".join(lines)
         + "\nret;\n}"
     )
-    buffers = [np.zeros(count, f"u{storage(kind) // 8}") for kind in results]
+    buffers = [np.zeros((len(instructions), count), f"u{storage(kind) // 8}") for kind in results]
     inputs = [np.array(x, f"u{storage(kind) // 8}") for kind, x in zip(kinds, sources, strict=True)]
     module.launch("k", 1, count, [*buffers, *inputs])
-    return [buffer.tolist() for buffer in buffers]
+    return list(zip(*(buffer.tolist() for buffer in buffers), strict=True))
 
 
 # Comparison of results
@@ -194,26 +198,31 @@ def agrees(got: int, wanted: object, kind: str, keeps_nan: bool) -> bool:
 )
 def test_form(opcode, form):
     generator = random.Random(form.text)
-    inputs: dict[tuple[str, ...], list] = {}
+    of_types: dict[tuple, list[list[str]]] = {}
     for named, words in choices(form):
         results, kinds = operand_types(form, named)
-        key = tuple(kinds)
-        if key not in inputs:
-            inputs[key] = columns(kinds, generator)
-        sources = inputs[key]
+        of_types.setdefault((tuple(results), tuple(kinds)), []).append(words)
+    for (results, kinds), all_words in of_types.items():
+        sources = columns(list(kinds), generator)
         if opcode in ("setp", "set"):  # there are thousands of these
-            chosen = generator.sample(range(LANES), 40)
-            sources = [[column[lane] for lane in chosen] for column in sources]
-        got = run(opcode, form.since, words, results, kinds, sources)
-        # NaNs keep their bits where an instruction moves a value or its sign alone, and everywhere in f64.
-        keeps_nan = opcode in ("neg", "abs", "copysign") or results[0] == "f64"
-        for lane, row in enumerate(zip(*sources, strict=True)):
-            wanted = oracle.expected(opcode, words, kinds, list(row))
-            for destination, (value, right) in enumerate(zip((x[lane] for x in got), wanted, strict=False)):
-                assert agrees(value, right, results[destination], keeps_nan), (
-                    f"{'.'.join([opcode, *words])} of {[hex(x) for x in row]}: {value:#x}, expected "
-                    f"{right if isinstance(right, (tuple, list)) else hex(right)}"
-                )
+            sources = [column[:40] for column in sources]
+        for first in range(0, len(all_words), BATCH):
+            batch = all_words[first : first + BATCH]
+            instructions = [".".join([opcode, *words]) for words in batch]
+            for words, got in zip(batch, run(instructions, form.since, results, kinds, sources), strict=True):
+                check(opcode, words, results, kinds, sources, got)
+
+
+def check(opcode: str, words: list[str], results: list[str], kinds: list[str], sources: list, got: list) -> None:
+    # NaNs keep their bits where an instruction moves a value or its sign alone, and everywhere in f64.
+    keeps_nan = opcode in ("neg", "abs", "copysign") or results[0] == "f64"
+    for lane, row in enumerate(zip(*sources, strict=True)):
+        wanted = oracle.expected(opcode, words, kinds, list(row))
+        for destination, (value, right) in enumerate(zip((x[lane] for x in got), wanted, strict=False)):
+            assert agrees(value, right, results[destination], keeps_nan), (
+                f"{'.'.join([opcode, *words])} of {[hex(x) for x in row]}: {value:#x}, expected "
+                f"{right if isinstance(right, (tuple, list)) else hex(right)}"
+            )
 
 
 def test_every_form_is_tested():
