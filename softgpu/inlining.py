@@ -1,8 +1,9 @@
 """Replaces every call of a device function by the function's body, so that a decoded kernel has no calls.
 
-Each call site gets its own copy of the function's registers, labels and local variables; its shared variables exist
-once. Variables of the `.param` space through which a caller and a function pass values (PTX ISA 7.1) become registers
-where every access names the same bytes, as compilers do it, and local memory elsewhere.
+Each call site gets its own copy of the function's registers and labels. The function's variables exist once: a thread
+is in one of its calls at a time, since there is no recursion. Variables of the `.param` space through which a caller
+and a function pass values (PTX ISA 7.1) become registers where every access names the same bytes, as compilers do it,
+and local memory elsewhere.
 """
 
 from __future__ import annotations
@@ -199,8 +200,7 @@ class _Inliner:
             raise UnsupportedPTX(call.text, call.line, "a variable that both passes and returns a value")
         names = _Names(site, {}, f"return of {function.name}{site}", (*callers, function.name))
         for variable in function.variables.values():
-            # A shared variable exists once a block, however often the function is called.
-            name = f"{variable.name}@{function.name}" if variable.space == "shared" else variable.name + site
+            name = f"{variable.name}@{function.name}"
             names.variables[variable.name] = name
             self.kernel.variables[name] = replace(variable, name=name)
         for label, targets in function.branch_targets.items():

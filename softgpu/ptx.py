@@ -654,9 +654,8 @@ class _Parser:
             if dimensions[0] and position >= start + dimensions[0] * row:
                 raise self.error(f"'{name}' has more initialisers than elements")
             if self.accept("{"):
-                if len(dimensions) == 1:
-                    raise self.error(f"'{name}' has too many braces in its initialiser")
-                position = start + -(-(position - start) // row) * row
+                if len(dimensions) == 1 or (position - start) % row:
+                    raise self.error(f"'{name}' has a brace in its initialiser where no array begins")
                 self._initial_elements(name, dimensions[1:], position, values)
                 position += row
             else:

@@ -34,7 +34,7 @@ def test_a_call_returns_a_value(kernel):
     assert run(kernel, call("square") + "st.global.u32 [%rd1], %r2; ret;", SQUARE) == [n * n for n in range(40)]
 
 
-def test_every_call_has_registers_labels_and_local_variables_of_its_own(kernel):
+def test_every_call_has_registers_and_labels_of_its_own(kernel):
     """A function with a loop and a local array, called twice, by threads that take different numbers of turns."""
     module = """
     .func (.param .b32 result) sum(.param .b32 last)
@@ -114,6 +114,17 @@ def test_values_of_every_width_arrive_whole(kernel):
       ld.param.f64 %fd2, [q]; } cvt.rzi.s32.f64 %r2, %fd2; sub.u32 %r2, %r2, 200;""" + call("narrow", "%r2", "%r3")
     out = run(kernel, body + "st.global.u32 [%rd1], %r3; ret;", module, dtype=np.int32)
     assert out == [int(np.int64(2 * n - 200).astype(np.int8)) for n in range(40)]
+
+
+def test_values_of_less_than_a_word(kernel):
+    module = """.func (.param .b8 r) low(.param .b8 v) { .reg .b16 %h1; ld.param.u8 %h1, [v]; add.u16 %h1, %h1, 200;
+      st.param.b8 [r], %h1; ret; }
+    .func (.param .b16 r) half(.param .b16 v) { .reg .b32 %r1; ld.param.s16 %r1, [v]; neg.s32 %r1, %r1;
+      st.param.b16 [r], %r1; ret; }"""
+    body = """mov.b32 {%h1, %h2}, %r1; { .param .b8 p; .param .b8 q; st.param.b8 [p], %h1; call (q), low, (p);
+      ld.param.u8 %r2, [q]; } { .param .b16 p; .param .b16 q; st.param.b16 [p], %h1; call (q), half, (p);
+      ld.param.s16 %r3, [q]; } mad.lo.s32 %r2, %r3, 1000, %r2; st.global.u32 [%rd1], %r2; ret;"""
+    assert run(kernel, body, module, 80, np.int32) == [(n + 200) % 256 - 1000 * n for n in range(80)]
 
 
 def test_a_predicated_call_is_made_by_some_threads(kernel):

@@ -295,6 +295,22 @@ def test_a_cluster_of_one_block_has_a_split_barrier(kernel, seed):
     assert out.tolist() == [[100 * block + (63 - n) + 1 for n in range(64)] for block in range(3)]
 
 
+@pytest.mark.parametrize("reader", ["lt", "ge"])
+def test_the_wait_of_a_split_barrier_waits(kernel, reader):
+    """One warp reads what the other writes after a long loop; the two sides of the branch differ in order."""
+    module = kernel(
+        f""".shared .align 4 .u32 cell;
+        {OUT} setp.{reader}.u32 %p1, %r1, 32; mov.u32 %r6, 0; st.shared.u32 [cell], %r6; bar.sync 0; @!%p1 bra WRITER;
+        barrier.cluster.arrive; barrier.cluster.wait; ld.shared.u32 %r6, [cell]; bra DONE;
+        WRITER: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 50; @%p2 bra WRITER; st.shared.u32 [cell], %r6;
+        barrier.cluster.arrive; barrier.cluster.wait; DONE: st.global.u32 [%rd1], %r6; ret;""",
+        target="sm_90",
+    )
+    out = np.zeros(64, np.uint32)
+    module.launch("k", 1, 64, [out])
+    assert out.tolist() == [50] * 64
+
+
 @pytest.mark.parametrize("seed", [None, 0])
 def test_an_indexed_branch(kernel, seed):
     module = kernel(

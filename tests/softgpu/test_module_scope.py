@@ -30,6 +30,7 @@ def initial(declaration, dtype=np.uint8, name="x"):
         (".global .s32 x[2][2][2] = {{{1}, {2}}, {{3, 4}}};", np.int32, [1, 0, 2, 0, 3, 4, 0, 0]),
         (".global .u16 x[][2] = {{1, 2}, {3}};", np.uint16, [1, 2, 3, 0]),
         (".global .u32 x[4][4] = {1, 2, 3};", np.uint32, [1, 2, 3] + [0] * 13),
+        (".global .u32 x[3][2] = {1, 2, {3}, 5};", np.uint32, [1, 2, 3, 0, 5, 0]),
         (".global .align 16 .v4 .f32 x = {1.0, 2.0, 3.0, 4.0};", np.float32, [1, 2, 3, 4]),
         (".global .v2 .u32 x[2] = {{1, 2}, {3, 4}};", np.uint32, [1, 2, 3, 4]),
         (".global .attribute(.managed) .u32 x = 3;", np.uint32, [3]),
@@ -92,7 +93,8 @@ def test_static_and_dynamic_shared_memory(kernel):
     "declaration, kind, message",
     [
         (".global .u32 x[2] = {1, 2, 3};", PTXSyntaxError, "more initialisers than elements"),
-        (".global .u32 x[2] = {{1}, 2};", PTXSyntaxError, "too many braces"),
+        (".global .u32 x[2] = {{1}, 2};", PTXSyntaxError, "a brace in its initialiser where no array begins"),
+        (".global .u32 x[2][2] = {1, {2}};", PTXSyntaxError, "a brace in its initialiser where no array begins"),
         (".global .u32 x[];", PTXSyntaxError, "needs a size"),
         (".global .u32 x[2][];", PTXSyntaxError, "expected a number"),
         (".global .u32 x = 1.5;", PTXSyntaxError, "cannot initialise x"),
