@@ -94,7 +94,9 @@ def begin_launch(launch: Launch) -> Races:
         shared=np.zeros((0, CELL_COLUMNS), np.uint32),
         shared_cells=0,
         shared_shift=2,
-        narrow=np.array(["cta" in instruction.modifiers for instruction in instructions]),
+        narrow=np.array(
+            ["cta" in instruction.modifiers or "cluster" in instruction.modifiers for instruction in instructions]
+        ),
         hazards=np.zeros((1 << 10, HAZARD_COLUMNS), np.int64),
     )
 

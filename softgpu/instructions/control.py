@@ -93,8 +93,8 @@ def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: None
 
 
-SCOPES = {"cta": 0, "cluster": 1, "gpu": 1, "gl": 1, "sys": 2}
-"""How far an ordering reaches, as EventKind.FENCE tells it; a cluster is one block here, but its name promises more."""
+SCOPES = {"cta": 0, "cluster": 0, "gpu": 1, "gl": 1, "sys": 2}
+"""How far an ordering reaches, as EventKind.FENCE tells it; a cluster is one block here."""
 _ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
 
 
