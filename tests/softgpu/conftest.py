@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from softgpu import Module, engines
-from softgpu.ptx import TYPE_BITS
+from softgpu import Module, engines, native
+from softgpu.ptx import TYPE_BITS, Instruction, SpecialRegister
 
 HEADER = ".version 8.1\n.target sm_80\n.address_size 64\n"
 
@@ -25,6 +26,70 @@ def _kernel(
 .reg .pred %p<8>; .reg .b16 %h<8>; .reg .b32 %r<32>; .reg .b64 %rd<32>; .reg .f32 %f<8>; .reg .f64 %fd<8>;
 {body}
 }}""")
+
+
+ON_BOTH_ENGINES = {
+    "test_atomics",
+    "test_calls",
+    "test_every_form",
+    "test_execution",
+    "test_float_instructions",
+    "test_integer_instructions",
+    "test_launch",
+    "test_memory",
+    "test_module_scope",
+    "test_mojo_kernels",
+    "test_warp_instructions",
+}
+"""Every test of these files runs once on each engine."""
+
+LOCKSTEP_OPCODES = set(
+    "activemask applypriority bmsk call clusterlaunchcontrol copysign cp createpolicy discard dp2a dp4a fns isspacep "
+    "ldmatrix mad24 mapa mbarrier mma movmatrix mul24 stmatrix szext wmma wgmma".split()
+)
+LOCKSTEP_MODIFIERS = set(
+    "bf16 bf16x2 f16 f16x2 tf32 u16x2 s16x2 e4m3x2 e5m2x2 cc rz rm rp relu xorsign noftz f4e b4e rc8 ecl ecr rc16 "
+    "v8 pack clock64 shared::cluster b128".split()
+)
+LOCKSTEP_REGISTERS = {"cluster", "clock", "clock64", "clock_hi", "globaltimer", "globaltimer_lo", "globaltimer_hi"}
+"""Instructions that may be missing in native code. All others must be there: what has no translation runs in
+lock-step, and a test of both engines would test one of them twice."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in ON_BOTH_ENGINES:
+        metafunc.parametrize("engine", engines.ENGINES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For the files above: launches run on one engine, then the test is run again on the other."""
+    chosen = getattr(request, "param", None)
+    missing = []
+    translation = native.translation
+
+    def observed(*arguments: Any) -> object:
+        result = translation(*arguments)
+        if isinstance(result, native.NotTranslated):
+            missing.append(result.instruction)
+        return result
+
+    if chosen == "lockstep":
+        monkeypatch.setattr(engines, "default", "lockstep")
+    elif chosen == "native":
+        monkeypatch.setattr(native, "translation", observed)
+    yield
+    for one in missing:
+        assert may_be_missing(one), f"`{one.text}` has no native translation"
+
+
+def may_be_missing(instruction: Instruction) -> bool:
+    reads = {operand.name for operand in instruction.operands if isinstance(operand, SpecialRegister)}
+    carries = instruction.opcode in ("addc", "subc", "madc")
+    vectors = instruction.opcode in ("atom", "red") and {"v2", "v4"} & set(instruction.modifiers)
+    reads = {"cluster" if "cluster" in name else name for name in reads}
+    modifiers = LOCKSTEP_MODIFIERS & set(instruction.modifiers)
+    return bool(carries or vectors or modifiers or reads & LOCKSTEP_REGISTERS or instruction.opcode in LOCKSTEP_OPCODES)
 
 
 @pytest.fixture

@@ -153,6 +153,26 @@ for _form, _name in {"sin": "sin", "cos": "cos", "lg2": "log2", "ex2": "exp2"}.i
     _approximation(f"{_form} approx ftz? type=f32", lambda t, a, name=_name: intrinsic(t, name, a))  # type: ignore[misc]
 
 
+def _flush_double(t: Translator, x: Value) -> Value:
+    small = t.b.fcmp_ordered("<", intrinsic(t, "fabs", x), ir.Constant(F64, 2.0**-1022))
+    return t.b.select(small, intrinsic(t, "copysign", ir.Constant(F64, 0.0), x), x)
+
+
+@computes("rcp approx ftz type=f64", "T = T")
+@computes("rsqrt approx ftz type=f64", "T = T")
+def _(t: Translator, m: Modifiers, a: Value) -> Value:
+    """A gross approximation that reads and writes the upper 32 bits alone."""
+    upper = constant(I64, 0xFFFFFFFF00000000)
+    source = _flush_double(t, t.b.bitcast(t.b.and_(t.b.bitcast(a, I64), upper), F64))
+    exact = t.b.fdiv(ir.Constant(F64, 1.0), source)
+    if t.operation.instruction.opcode == "rsqrt":
+        exact = reciprocal_root(t, source)
+    result = _flush_double(t, exact)
+    nearest = t.b.and_(t.b.add(t.b.bitcast(result, I64), constant(I64, 0x80000000)), upper)
+    nan = t.b.or_(is_nan(t, a), is_nan(t, result))
+    return t.b.bitcast(t.b.select(nan, constant(I64, 0x7FFFFFFF00000000), nearest), F64)
+
+
 @floating("tanh approx type=f32", "T = T")
 def _(t: Translator, a: Value) -> Value:
     function = t.module.globals.get("tanh") or ir.Function(t.module, ir.FunctionType(F64, [F64]), "tanh")

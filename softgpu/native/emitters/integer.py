@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 from llvmlite.ir import Value
 
 from softgpu.instructions.table import TYPES, Modifiers
 from softgpu.native.emitters.table import computes, emits
 from softgpu.native.translator import I8, I32, I64, Translator
-from softgpu.ptx import Immediate
+from softgpu.ptx import Immediate, Operand, Pair
 
 INTEGERS = "u16|s16|u32|s32|u64|s64"
 
@@ -274,20 +276,33 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     return t.b.select(none, constant(I32, -1), found)
 
 
-@emits("lop3 type=b32")
-def _(t: Translator, m: Modifiers) -> None:
-    destination, *sources, operand = t.operands()
-    assert isinstance(operand, Immediate)
-    word = TYPES["b32"]
-    values = [t.read(source, word) for source in sources]
+def _logic3(t: Translator, sources: Sequence[Operand], table: Operand) -> Value:
+    assert isinstance(table, Immediate)
+    values = [t.read(source, TYPES["b32"]) for source in sources]
     result: Value = constant(I32, 0)
     for minterm in range(8):
-        if int(operand.value) >> minterm & 1:
+        if int(table.value) >> minterm & 1:
             term: Value = constant(I32, -1)
             for value, bit in zip(values, (4, 2, 1), strict=True):
                 term = t.b.and_(term, value if minterm & bit else t.b.not_(value))
             result = t.b.or_(result, term)
-    t.write(destination, word, result)
+    return result
+
+
+@emits("lop3 type=b32")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, *sources, table = t.operands()
+    t.write(destination, TYPES["b32"], _logic3(t, sources, table))
+
+
+@emits("lop3 combine=or|and type=b32")
+def _(t: Translator, m: Modifiers) -> None:
+    destination, *sources, table, predicate = t.operands()
+    assert isinstance(destination, Pair)
+    result = _logic3(t, sources, table)
+    other, some = t.read(predicate, TYPES["pred"]), t.b.icmp_unsigned("!=", result, constant(I32, 0))
+    t.write(destination.first, TYPES["b32"], result)
+    t.write(destination.second, TYPES["pred"], t.b.or_(some, other) if m["combine"] == "or" else t.b.and_(some, other))
 
 
 @computes("prmt type=b32", "T = T T T")
