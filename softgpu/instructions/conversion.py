@@ -90,7 +90,11 @@ def _(m: Modifiers) -> Compute:
     target = fl.FORMATS[m.type.name]
 
     def convert(a: NDArray) -> NDArray:
-        value = _source(m, a).astype(np.float64)
+        value = _source(m, a)
+        if m.source.name == "f16":
+            # By way of f32, which has one NaN.
+            value = fl.FORMATS["f32"].canonical(value.astype(np.float32))
+        value = value.astype(np.float64)
         if m["integral"]:
             value = np.copysign(fl.TO_INTEGER[str(m["integral"])[:2]](value), value)
         result = target.round(value, m["rounding"] or "rn").astype(target.carrier)

@@ -336,3 +336,8 @@ def test_sign_manipulation_keeps_nan_payloads_out_of_the_way(evaluate):
     same(run(evaluate, "abs.f32 %d, %a;", "f32", x), np.abs(x))
     y = x[::-1].copy()
     same(run(evaluate, "copysign.f32 %d, %a, %b;", "f32", x, y), np.copysign(y, x))
+
+
+def test_a_half_that_is_nan_has_one_value_as_a_double(evaluate):
+    halves = np.array([0x7C01, 0x7E00, 0xFC01, 0xFFFF], "u2")
+    assert {hex(x) for x in evaluate("cvt.f64.f16 %d, %a;", "b64", ("b16", halves))} == {"0x7fffffffe0000000"}

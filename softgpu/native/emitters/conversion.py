@@ -102,8 +102,10 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     if m["integral"]:
         a = intrinsic(t, "copysign", intrinsic(t, _INTEGRAL[str(m["integral"])], a), a)
     kind = llvm_type(m.type)
+    if m.source.name == "f16" and m.type.name == "f64":
+        a = canonical(t, t.b.fptrunc(a, F32))  # By way of f32, which has one NaN.
     if a.type is F32 and kind is F64:
-        a = t.b.fpext(canonical(t, a) if m.source.name == "f16" else a, F64)
+        a = t.b.fpext(a, F64)
     elif a.type is F64 and kind is F32:
         a = t.b.fptrunc(a, F32)
     if m["ftz"] and m.type.name == "f32":
