@@ -1,9 +1,11 @@
 """The stand-in driver, through unmodified programs that use MAX. Each runs in a process of its own, as users run it."""
 
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,80 @@ def test_a_graph_of_maxs_own_ops_runs(tmp_path):
     """
     result = run(tmp_path, program)
     assert result.stdout == "right\n", result.stderr
+
+
+def test_models_of_two_sessions_run_from_many_threads(tmp_path):
+    """Several kernels in a graph, two graphs, two sessions; buffers come and go while others launch."""
+    program = """
+        import faulthandler, gc, threading
+        import numpy as np
+        from max.driver import CPU, Accelerator, Buffer
+        from max.dtype import DType
+        from max.engine import InferenceSession
+        from max.graph import DeviceRef, Graph, TensorType, ops
+        faulthandler.dump_traceback_later(250, exit=True)
+        device = Accelerator()
+        kind = TensorType(DType.float32, [8, 100], DeviceRef.from_device(device))
+        with Graph("scaled_softmax", input_types=[kind, kind]) as first:
+            a, b = (value.tensor for value in first.inputs)
+            first.output(ops.softmax(a * b), ops.sum(a, axis=-1))
+        with Graph("difference", input_types=[kind, kind]) as second:
+            a, b = (value.tensor for value in second.inputs)
+            second.output(ops.sqrt(a * a + 1.0) - b)
+        sessions = [InferenceSession(devices=[device]) for _ in range(2)]
+        models = [(session.load(first), session.load(second)) for session in sessions]
+        failures = []
+
+        def work(seed):
+            try:
+                random = np.random.default_rng(seed)
+                for softmax, difference in models * 3:
+                    a, b = random.uniform(-1, 1, (2, 8, 100)).astype(np.float32)
+                    on_device = [Buffer.from_numpy(array).to(device) for array in (a, b)]
+                    weights, sums = softmax.execute(*on_device)
+                    (result,) = difference.execute(*on_device)
+                    powers = np.exp(a.astype(float) * b)
+                    expected = powers / powers.sum(-1, keepdims=True)
+                    np.testing.assert_allclose(weights.to(CPU()).to_numpy(), expected, rtol=1e-5)
+                    np.testing.assert_allclose(sums.to(CPU()).to_numpy()[:, 0], a.sum(-1), rtol=1e-4, atol=1e-5)
+                    expected = np.sqrt(a * a + 1) - b
+                    np.testing.assert_allclose(result.to(CPU()).to_numpy(), expected, rtol=1e-5, atol=1e-6)
+                    device.synchronize()
+                    gc.collect()
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(failures)
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == "[]\n", result.stderr
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="Mojo links a Python module with the system's compiler")
+def test_mojo_code_with_a_device_context_is_imported_and_run(tmp_path):
+    """Two kernels, a print in one of them, copies, a fill, timing events, and the same again from threads."""
+    shutil.copy(Path(__file__).parent / "twice.mojo", tmp_path)
+    program = """
+        import threading
+        import mojo.importer
+        import twice
+        print(twice.run(100))
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(twice.run(50))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(results, 0 < twice.seconds(100) < 10)
+    """
+    result = run(tmp_path, program)
+    line = "thread 3 has 6.0\n"
+    assert result.stdout == f"{line}19900.0\n{line * 3}[7450.0, 7450.0, 7450.0] True\n", result.stderr
 
 
 def test_without_softgpu_there_is_no_gpu_and_the_cache_is_another(tmp_path):
