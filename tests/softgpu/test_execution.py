@@ -295,20 +295,36 @@ def test_a_cluster_of_one_block_has_a_split_barrier(kernel, seed):
     assert out.tolist() == [[100 * block + (63 - n) + 1 for n in range(64)] for block in range(3)]
 
 
-@pytest.mark.parametrize("reader", ["lt", "ge"])
-def test_the_wait_of_a_split_barrier_waits(kernel, reader):
-    """One warp reads what the other writes after a long loop; the two sides of the branch differ in order."""
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_wait_of_a_split_barrier_waits(kernel, order):
+    """One warp reads what the other writes after a long loop, whichever comes first in the text."""
+    reader = "READER: barrier.cluster.arrive; barrier.cluster.wait; ld.shared.u32 %r6, [cell]; bra DONE;"
+    writer = """WRITER: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 50; @%p2 bra WRITER; st.shared.u32 [cell], %r6;
+        barrier.cluster.arrive; barrier.cluster.wait; bra DONE;"""
+    first, second = [reader, writer][::order]
     module = kernel(
         f""".shared .align 4 .u32 cell;
-        {OUT} setp.{reader}.u32 %p1, %r1, 32; mov.u32 %r6, 0; st.shared.u32 [cell], %r6; bar.sync 0; @!%p1 bra WRITER;
-        barrier.cluster.arrive; barrier.cluster.wait; ld.shared.u32 %r6, [cell]; bra DONE;
-        WRITER: add.u32 %r6, %r6, 1; setp.lt.u32 %p2, %r6, 50; @%p2 bra WRITER; st.shared.u32 [cell], %r6;
-        barrier.cluster.arrive; barrier.cluster.wait; DONE: st.global.u32 [%rd1], %r6; ret;""",
+        {OUT} setp.lt.u32 %p1, %r1, 32; mov.u32 %r6, 0; st.shared.u32 [cell], %r6; bar.sync 0;
+        @!%p1 bra {second[:6]}; {first} {second} DONE: st.global.u32 [%rd1], %r6; ret;""",
         target="sm_90",
     )
     out = np.zeros(64, np.uint32)
     module.launch("k", 1, 64, [out])
     assert out.tolist() == [50] * 64
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+def test_votes_of_threads_that_have_exited_are_forgotten(kernel, seed):
+    """All vote, then the upper half exits, then the others vote again while other blocks are behind."""
+    module = kernel(
+        OUT
+        + """setp.ge.u32 %p2, %r1, 32; mov.u32 %r6, 0; LOOP: add.u32 %r6, %r6, 1; setp.le.u32 %p1, %r6, %r2;
+        @%p1 bra LOOP; setp.ge.u32 %p3, %r1, 0; bar.red.popc.u32 %r5, 0, %p3; @%p2 ret; bar.red.popc.u32 %r7, 0, %p3;
+        mad.lo.u32 %r5, %r5, 100, %r7; st.global.u32 [%rd1], %r5; ret;"""
+    )
+    out = np.zeros((9, 64), np.uint32)
+    module.launch("k", 9, 64, [out], shuffle_seed=seed)
+    assert out.tolist() == [[6432] * 32 + [0] * 32] * 9
 
 
 @pytest.mark.parametrize("seed", [None, 0])

@@ -212,7 +212,10 @@ def kernel_of(body, module="", parameters=".param .u64 out"):
         (kernel_of("bar.sync 16;"), "line 7: .*barriers are numbered 0 to 15"),
         (kernel_of("{" * 100_000), "line 9: .*no closing '}'"),
         (kernel_of("mov.u32 %r1, " + "(" * 100_000 + ";"), r"line 7: expected a number, found '\('"),
-        (HEADER + ".global .b8 x[4] = " + "{" * 100_000, "line 4: 'x' has too many braces"),
+        (
+            HEADER + ".global .b8 x[4] = " + "{" * 100_000,
+            "line 4: 'x' has a brace in its initialiser where no array begins",
+        ),
         (kernel_of("$a: bra $a;"), "stopped after 1500 instructions while looping at PTX line 7"),
     ],
 )
