@@ -41,6 +41,7 @@ def main() -> int:
     printer = _Printer(options.check)
     if options.check:
         launcher.observers += [*options.check, printer]
+        launcher.errors_stick = False  # the program goes on after a failed kernel, and is checked to its end
     try:
         _run_program(options.program, options.arguments)
     finally:
