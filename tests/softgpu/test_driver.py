@@ -155,6 +155,29 @@ def test_mojo_code_with_a_device_context_is_imported_and_run(tmp_path):
     assert result.stdout == f"{line}19900.0\n{line * 3}[7450.0, 7450.0, 7450.0] True\n", result.stderr
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="Mojo links a Python module with the system's compiler")
+def test_a_failed_kernel_ends_the_program_as_on_a_gpu_and_not_when_it_is_checked(tmp_path):
+    """Mojo's DeviceContext synchronises when it is destroyed, and takes an error that stuck for a reason to abort."""
+    shutil.copy(Path(__file__).parent / "outside.mojo", tmp_path)
+    program = """
+        import mojo.importer
+        import outside
+        for count in (64, 100, 128):
+            try:
+                outside.run(count)
+                print(count, "is well")
+            except Exception as error:
+                print(count, "CUDA_ERROR_ILLEGAL_ADDRESS" in str(error), flush=True)
+    """
+    result = run(tmp_path, program)
+    assert result.returncode == -signal.SIGABRT
+    assert "CUDA_ERROR_ILLEGAL_ADDRESS (Invalid global load of 4 bytes" in result.stdout + result.stderr
+    result = run(tmp_path, program, command=("-m", "softgpu.cli", "run", "--check", "memcheck"))
+    assert result.returncode == 1
+    assert [line for line in result.stdout.splitlines() if line[0] != "="] == ["64 is well", "100 True", "128 is well"]
+    assert "ERROR SUMMARY: 2 errors" in result.stdout + result.stderr
+
+
 def test_without_softgpu_there_is_no_gpu_and_the_cache_is_another(tmp_path):
     """What softgpu compiles must never be handed to a real GPU."""
     program = """
