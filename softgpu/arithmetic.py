@@ -166,7 +166,7 @@ def logic3(a: Array, b: Array, c: Array, table: int) -> Array:
     return result
 
 
-_PERMUTE_MODES = {
+PERMUTE_MODES = {
     "f4e": [(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (3, 4, 5, 6)],
     "b4e": [(0, 7, 6, 5), (1, 0, 7, 6), (2, 1, 0, 7), (3, 2, 1, 0)],
     "rc8": [(0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3)],
@@ -188,7 +188,7 @@ def permute_bytes(a: Array, b: Array, selector: Array, mode: str | None) -> Arra
             replicate_sign = (choice & np.uint32(8)) != 0
             source = choice & np.uint32(7)
         else:
-            rows = np.array(_PERMUTE_MODES[mode], np.uint32)
+            rows = np.array(PERMUTE_MODES[mode], np.uint32)
             source = rows[selector & np.uint32(3), position]
         byte = (pool >> (source.astype(np.uint64) * np.uint64(8)) & np.uint64(0xFF)).astype(np.uint32)
         sign = np.where(byte & np.uint32(0x80), np.uint32(0xFF), np.uint32(0))

@@ -49,6 +49,8 @@ def compile_program(program: Program, events: bool) -> Compiled:
     translator = Translator(program, events, HELPERS)
     text = translator.translate()
     module = llvm.parse_assembly(text)
+    for definition in translator.directed_definitions.values():
+        module.link_in(llvm.parse_assembly(definition))
     host, processor, features = _host()
     # The engine that is made below takes the target along when it goes.
     target = host.create_target_machine(cpu=processor, features=features, opt=2, jit=True)

@@ -19,6 +19,7 @@ from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Type
 from softgpu.native import layout
+from softgpu.native.rounding import bfloat_to_double, directed_definition, directed_name, double_to_bfloat
 from softgpu.program import CLUSTER_BARRIER, Barrier, Branch, Exit, Operation, Program, Trap
 from softgpu.ptx import TYPE_BITS, Address, Immediate, Operand, Register, Sink, SpecialRegister, Symbol
 from softgpu.scheduler import is_aligned
@@ -40,8 +41,8 @@ class NotTranslated(Exception):
 
 
 def llvm_type(kind: Type) -> ir.Type:
-    """How a value of a PTX type is held. A half is held as a double, which it is rounded from when it is written."""
-    if kind.is_float:
+    """How a value of a PTX type is held. f16 and bf16 are held as doubles, which are rounded when they are written."""
+    if kind.is_float or kind.name == "bf16":
         return F32 if kind.bits == 32 else F64
     return ir.IntType(kind.bits)
 
@@ -61,6 +62,7 @@ class Translator:
         self.sites = 0
         self.rows = 0
         self.symbols: list[str] = []
+        self.directed_definitions: dict[str, str] = {}
         self.registers: dict[str, ir.Value] = {}
         self.saved_at: dict[str, int] = {}
         self.frame_words = layout.REGISTERS
@@ -353,6 +355,16 @@ class Translator:
         address = ir.Constant(I64, self.helpers[name])
         return self.b.call(self.b.inttoptr(address, kind.as_pointer()), arguments)
 
+    def directed(self, operation: str, mode: str, *values: ir.Value) -> ir.Value:
+        """An operation of LLVM's on floats or doubles, or "fptrunc" to float, rounded in a direction."""
+        kind = F32 if operation == "fptrunc" else values[0].type
+        name = directed_name(operation, mode, str(kind))
+        self.directed_definitions[name] = directed_definition(operation, mode, str(kind), len(values))
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(kind, [value.type for value in values]), name)
+        return self.b.call(function, values)
+
     # Registers and operands
 
     def program_bits(self, name: str) -> int:
@@ -414,6 +426,8 @@ class Translator:
         return self.b.zext(value, kind) if value.type.width < kind.width else self.b.trunc(value, kind)
 
     def from_bits(self, bits: ir.Value, kind: Type) -> ir.Value:
+        if kind.name == "bf16":
+            return bfloat_to_double(self.b, bits)
         if not kind.is_float:
             return bits
         if kind.bits == 16:
@@ -421,6 +435,8 @@ class Translator:
         return self.b.bitcast(bits, llvm_type(kind))
 
     def to_bits(self, value: ir.Value, kind: Type) -> ir.Value:
+        if kind.name == "bf16":
+            return double_to_bfloat(self.b, value)
         if not kind.is_float:
             return value
         if kind.bits == 16:

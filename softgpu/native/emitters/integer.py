@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 from llvmlite.ir import Value
 
+from softgpu.arithmetic import PERMUTE_MODES
+from softgpu.instructions.integer import CARRY
 from softgpu.instructions.table import TYPES, Modifiers
 from softgpu.native.emitters.table import computes, emits
-from softgpu.native.translator import I8, I32, I64, Translator
+from softgpu.native.translator import I8, I16, I32, I64, Translator
 from softgpu.ptx import Immediate, Operand, Pair
 
 INTEGERS = "u16|s16|u32|s32|u64|s64"
@@ -56,6 +58,18 @@ def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
 @computes(f"sub type={INTEGERS}", "T = T T")
 def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
     return t.b.sub(a, b)
+
+
+def _by_halves(t: Translator, build: Callable[..., Value], *packed: Value) -> Value:
+    """Apply a function on 16-bit integers to both halves of 32 bits."""
+    low = build(*(t.b.trunc(x, I16) for x in packed))
+    high = build(*(t.b.trunc(t.b.lshr(x, constant(I32, 16)), I16) for x in packed))
+    return t.b.or_(t.b.zext(low, I32), t.b.shl(t.b.zext(high, I32), constant(I32, 16)))
+
+
+@computes("add type=u16x2|s16x2", "T = T T")
+def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
+    return _by_halves(t, t.b.add, a, b)
 
 
 @computes("add sat type=s32", "T = T T")
@@ -135,6 +149,26 @@ def _divide(t: Translator, m: Modifiers, a: Value, b: Value) -> tuple[Value, Val
     return quotient, t.b.select(by_zero, a, t.b.sub(a, t.b.mul(b, quotient)))
 
 
+def _product24(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
+    """The lower or upper 32 of the 48 bits of a product of 24 bits."""
+    unused = constant(I32, 8)
+    narrow = t.b.ashr if signed(m) else t.b.lshr
+    product = t.b.mul(*(extend(t, m, narrow(t.b.shl(x, unused), unused), 64) for x in (a, b)))
+    return t.b.trunc(t.b.lshr(product, constant(I64, 16)) if m["part"] == "hi" else product, I32)
+
+
+@computes("mul24 part=lo|hi type=u32|s32", "T = T T")
+def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
+    return _product24(t, m, a, b)
+
+
+@computes("mad24 part=lo|hi type=u32|s32", "T = T T T")
+@computes("mad24 part=hi sat type=s32", "T = T T T")
+def _(t: Translator, m: Modifiers, a: Value, b: Value, c: Value) -> Value:
+    product = _product24(t, m, a, b)
+    return intrinsic(t, "sadd.sat", product, c) if m["sat"] else t.b.add(product, c)
+
+
 @computes(f"div type={INTEGERS}", "T = T T")
 def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
     return _divide(t, m, a, b)[0]
@@ -155,14 +189,94 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     return t.b.neg(a)
 
 
-@computes(f"min type={INTEGERS}", "T = T T")
-def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
-    return t.b.select(less(t, m, a, b), a, b)
+def _extremum(opcode: str) -> None:
+    def build(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
+        def choose(x: Value, y: Value) -> Value:
+            result = intrinsic(t, ("s" if signed(m) else "u") + opcode, x, y)
+            return intrinsic(t, "smax", result, constant(result, 0)) if m["relu"] else result
+
+        return _by_halves(t, choose, a, b) if m.type.name.endswith("x2") else choose(a, b)
+
+    computes(f"{opcode} type={INTEGERS}|u16x2", "T = T T")(build)
+    computes(f"{opcode} relu? type=s16x2|s32", "T = T T")(build)
 
 
-@computes(f"max type={INTEGERS}", "T = T T")
-def _(t: Translator, m: Modifiers, a: Value, b: Value) -> Value:
-    return t.b.select(less(t, m, a, b), b, a)
+_extremum("min")
+_extremum("max")
+
+
+def _parts(t: Translator, value: Value, bits: int, is_signed: bool) -> list[Value]:
+    """The bytes or halves of a word, lowest first, extended to 32 bits."""
+    parts = [t.b.trunc(t.b.lshr(value, constant(I32, at)), ir.IntType(bits)) for at in range(0, 32, bits)]
+    return [t.b.sext(part, I32) if is_signed else t.b.zext(part, I32) for part in parts]
+
+
+def _dot(t: Translator, m: Modifiers, a: Sequence[Value], b: Sequence[Value], c: Value) -> Value:
+    for x, y in zip(a, b, strict=True):
+        c = t.b.add(c, t.b.mul(x, y))
+    return c
+
+
+@computes("dp4a type=u32|s32 source=u32|s32", "b32 = T S b32")
+def _(t: Translator, m: Modifiers, a: Value, b: Value, c: Value) -> Value:
+    return _dot(t, m, _parts(t, a, 8, signed(m)), _parts(t, b, 8, m.source.name[0] == "s"), c)
+
+
+@computes("dp2a part=lo|hi type=u32|s32 source=u32|s32", "b32 = T S b32")
+def _(t: Translator, m: Modifiers, a: Value, b: Value, c: Value) -> Value:
+    octets = _parts(t, b, 8, m.source.name[0] == "s")
+    return _dot(t, m, _parts(t, a, 16, signed(m)), octets[:2] if m["part"] == "lo" else octets[2:], c)
+
+
+# Carry: the flag is a hidden register (softgpu.instructions.integer.CARRY)
+
+
+def _with_carry(form: str, build: Callable[..., tuple[Value, Value]]) -> None:
+    """Enter the forms of an instruction that read the carry flag (opcode in -c), write it (.cc), or both.
+
+    `build` gets the sources and the carry, and returns the low bits of the result and the carry-out, or borrow-out.
+    """
+    opcode, *rest = form.split()
+    before, after = " ".join(rest[:-1]), rest[-1]
+
+    def enter(name: str, words: str, reads_carry: bool, writes_carry: bool) -> None:
+        @emits(f"{name} {words}")
+        def _(t: Translator, m: Modifiers) -> None:
+            destination, *operands = t.operands()
+            values = [t.read(operand, m.type) for operand in operands]
+            carry = t.read(CARRY, TYPES["pred"]) if reads_carry else ir.Constant(ir.IntType(1), 0)
+            result, carry = build(t, m, *values, carry)
+            t.write(destination, m.type, result)
+            if writes_carry:
+                t.write(CARRY, TYPES["pred"], carry)
+
+    enter(opcode, f"{before} cc {after}", False, True)
+    enter(f"{opcode}c", f"{before} {after}", True, False)
+    enter(f"{opcode}c", f"{before} cc {after}", True, True)
+
+
+def _add_with_carry(t: Translator, m: Modifiers, a: Value, b: Value, carry: Value) -> tuple[Value, Value]:
+    partial = t.b.add(a, b)
+    total = t.b.add(partial, t.b.zext(carry, a.type))
+    return total, t.b.or_(t.b.icmp_unsigned("<", partial, a), t.b.icmp_unsigned("<", total, partial))
+
+
+def _subtract_with_borrow(t: Translator, m: Modifiers, a: Value, b: Value, borrow: Value) -> tuple[Value, Value]:
+    equal = t.b.icmp_unsigned("==", a, b)
+    borrows = t.b.or_(t.b.icmp_unsigned("<", a, b), t.b.and_(equal, borrow))
+    return t.b.sub(t.b.sub(a, b), t.b.zext(borrow, a.type)), borrows
+
+
+def _multiply_add_with_carry(
+    t: Translator, m: Modifiers, a: Value, b: Value, c: Value, carry: Value
+) -> tuple[Value, Value]:
+    product = multiply_high(t, m, a, b) if m["part"] == "hi" else t.b.mul(a, b)
+    return _add_with_carry(t, m, product, c, carry)
+
+
+_with_carry("add type=u32|s32|u64|s64", _add_with_carry)
+_with_carry("sub type=u32|s32|u64|s64", _subtract_with_borrow)
+_with_carry("mad part=lo|hi type=u32|s32|u64|s64", _multiply_add_with_carry)
 
 
 # Bits
@@ -305,9 +419,28 @@ def _(t: Translator, m: Modifiers) -> None:
     t.write(destination.second, TYPES["pred"], t.b.or_(some, other) if m["combine"] == "or" else t.b.and_(some, other))
 
 
-@computes("prmt type=b32", "T = T T T")
+@computes("szext mode=clamp|wrap type=u32|s32", "T = T u32")
+def _(t: Translator, m: Modifiers, a: Value, width: Value) -> Value:
+    """The lowest bits, extended."""
+    if m["mode"] == "wrap":
+        width = t.b.and_(width, constant(I32, 31))
+    unused = intrinsic(t, "usub.sat", constant(I32, 32), width)
+    # All 32 bits are unused where the width is 0.
+    return shift(t, shift(t, a, unused, "left"), unused, "arithmetic" if signed(m) else "right")
+
+
+@computes("bmsk mode=clamp|wrap type=b32", "T = u32 u32")
+def _(t: Translator, m: Modifiers, start: Value, width: Value) -> Value:
+    if m["mode"] == "wrap":
+        start, width = (t.b.and_(x, constant(I32, 31)) for x in (start, width))
+    return shift(t, t.b.not_(shift(t, constant(I32, -1), width, "left")), start, "left")
+
+
+@computes("prmt type=b32 mode=f4e|b4e|rc8|ecl|ecr|rc16?", "T = T T T")
 def _(t: Translator, m: Modifiers, a: Value, b: Value, selector: Value) -> Value:
     pool = t.b.or_(t.b.zext(a, I64), t.b.shl(t.b.zext(b, I64), constant(I64, 32)))
+    if m["mode"]:
+        return _permute_by_mode(t, PERMUTE_MODES[str(m["mode"])], pool, selector)
     result: Value = constant(I32, 0)
     for position in range(4):
         choice = t.b.lshr(selector, constant(I32, 4 * position))
@@ -317,6 +450,19 @@ def _(t: Translator, m: Modifiers, a: Value, b: Value, selector: Value) -> Value
         wants_sign = t.b.trunc(t.b.lshr(choice, constant(I32, 3)), ir.IntType(1))
         chosen = t.b.zext(t.b.select(wants_sign, sign, byte), I32)
         result = t.b.or_(result, t.b.shl(chosen, constant(I32, 8 * position)))
+    return result
+
+
+def _permute_by_mode(t: Translator, rows: Sequence[Sequence[int]], pool: Value, selector: Value) -> Value:
+    """The low two bits of the selector choose one of four rows of source bytes."""
+    result: Value = constant(I32, 0)
+    for number, row in enumerate(rows):
+        word: Value = constant(I32, 0)
+        for position, source in enumerate(row):
+            byte = t.b.zext(t.b.trunc(t.b.lshr(pool, constant(I64, 8 * source)), I8), I32)
+            word = t.b.or_(word, t.b.shl(byte, constant(I32, 8 * position)))
+        chosen = t.b.icmp_unsigned("==", t.b.and_(selector, constant(I32, 3)), constant(I32, number))
+        result = t.b.select(chosen, word, result)
     return result
 
 
