@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 from softgpu.inlining import inline_calls
-from softgpu.machine import Chunk, Lanes
+from softgpu.machine import Chunk, Lanes, lane_count
 from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Variable
 
 if TYPE_CHECKING:
@@ -84,13 +85,36 @@ class Barrier:
 Control = Branch | Exit | Trap | Barrier
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What lanes of a warp do together.
+
+    Each contributes what it `reads`, `compute` makes the results of it, and each lane `writes` its own.
+    """
+
+    reads: tuple[Read, ...]
+    compute: Callable[..., tuple[NDArray, ...]]
+    writes: tuple[Write, ...]
+
+    def contribute(self, chunk: Chunk, lanes: Lanes) -> list[NDArray]:
+        return [np.broadcast_to(read(chunk, lanes), lane_count(lanes)) for read in self.reads]
+
+    def answer(self, chunk: Chunk, lanes: Lanes, results: Sequence[NDArray]) -> None:
+        for write, result in zip(self.writes, results, strict=True):
+            write(chunk, lanes, result)
+
+    def execute(self, chunk: Chunk, lanes: Lanes) -> None:
+        self.answer(chunk, lanes, self.compute(chunk, lanes, *self.contribute(chunk, lanes)))
+
+
 @dataclass(slots=True)
 class Operation:
     """A decoded instruction: `execute` for one that computes, `control` for one that steers.
 
-    `modifiers` are those of the instruction, by the names that its form gives them. `membermask` is set where the
-    lanes of a warp must first assemble: those with equal masks, at this very instruction, or, where it
-    `meets_anywhere`, at any that does. `destinations` are the registers it writes, `sources` those it reads.
+    `modifiers` are those of the instruction, by the names that its form gives them. `membermask` and `exchange` are
+    set where the lanes of a warp must first assemble: those with equal masks, at this instruction or at another with
+    the same modifiers; without an `exchange` only at this very one. `destinations` are the registers it writes,
+    `sources` those it reads.
     """
 
     instruction: Instruction
@@ -99,7 +123,7 @@ class Operation:
     execute: Execute | None = None
     control: Control | None = None
     membermask: Read | None = None
-    meets_anywhere: bool = False
+    exchange: Exchange | None = None
     destinations: list[Register] = field(default_factory=list)
     sources: list[Register] = field(default_factory=list)
 

@@ -39,9 +39,6 @@ WAITING_FOR_WARP = 1 << 28
 WAITING_AT_BARRIER = WAITING_FOR_WARP + 1
 EXITED = WAITING_FOR_WARP + 2
 
-ANYWHERE = -1
-"""Where lanes meet whose instructions need not be the same; other lanes meet at the position of theirs."""
-
 LONGEST_TURN = 1024
 SHORTEST_TURN = 4
 """Basic blocks after which other lanes get a turn: a lane spinning on a flag must not starve its setter. Turns are
@@ -134,11 +131,12 @@ class _Scheduler:
         self.recent: deque[int] = deque(maxlen=64)
         self.position = np.zeros(self.chunk.size, np.int32)
         # Of waiting lanes: the position after the wait, or of the instruction that waits for a warp; the index of the
-        # waiting instruction; the barrier, or else where lanes of a warp meet, and their member mask.
+        # waiting instruction; the barrier, or else what lanes of a warp do together, and their member mask.
         self.resume = np.zeros(self.chunk.size, np.int32)
         self.waiting_at = np.zeros(self.chunk.size, np.int32)
         self.waiting_barrier = np.zeros(self.chunk.size, np.int8)
-        self.meeting_place = np.zeros(self.chunk.size, np.int32)
+        self.meeting = np.zeros(self.chunk.size, np.int32)
+        self.meetings: dict[tuple[str, ...], int] = {}
         self.member_mask = np.zeros(self.chunk.size, np.uint32)
         self.arrivals: dict[int, _Arrivals] = {}
         self.issue_hooks = launch.hooks("issue")
@@ -218,29 +216,45 @@ class _Scheduler:
         self.resume[indices] = rank
         self.waiting_at[indices] = operation.instruction.index
         self.member_mask[indices] = operation.membermask(self.chunk, indices)
-        self.meeting_place[indices] = ANYWHERE if operation.meets_anywhere else rank
-        if not operation.meets_anywhere:
-            complete = self._complete(rank)
+        instruction = operation.instruction
+        # An instruction that no other may stand for is `.aligned`.
+        kind = (instruction.opcode, *instruction.modifiers) if operation.exchange else (str(instruction.index),)
+        meeting = self.meetings.setdefault(kind, len(self.meetings))
+        self.meeting[indices] = meeting
+        complete = self._complete(meeting)
+        if (self.resume[complete] == rank).all():
             self.position[complete] = rank
             return as_lanes(complete) if len(complete) else None
-        complete = self._complete(ANYWHERE)
-        if len(complete) and self.chunk.events:
-            self._tell_meeting(operation, complete, self.member_mask[complete])
-        for place in np.unique(self.resume[complete]).tolist():
-            here = as_lanes(complete[self.resume[complete] == place])
-            following = self._run_block(place, here, has_met=True)
-            assert following is not None
-            self.position[here] = following
+        self._exchange(operation, complete)
         return None
 
-    def _complete(self, place: int) -> NDArray[np.intp]:
-        """The lanes that wait at a meeting place and for nobody any more.
+    def _exchange(self, operation: Operation, lanes: NDArray[np.intp]) -> None:
+        """Lanes meet that wait at several instructions."""
+        if self.chunk.events:
+            self._tell_meeting(operation, lanes, self.member_mask[lanes])
+        places = {place: self.resume[lanes] == place for place in np.unique(self.resume[lanes]).tolist()}
+        contributions: list[NDArray] = []
+        for place, here in places.items():
+            exchange = self.blocks[place].operations[0].exchange
+            assert exchange is not None
+            values = exchange.contribute(self.chunk, lanes[here])
+            contributions = contributions or [np.empty(len(lanes), value.dtype) for value in values]
+            for contribution, value in zip(contributions, values, strict=True):
+                contribution[here] = value
+        results = exchange.compute(self.chunk, lanes, *contributions)
+        for place, here in places.items():
+            following = self._run_block(place, as_lanes(lanes[here]), [result[here] for result in results])
+            assert following is not None
+            self.position[lanes[here]] = following
 
-        All lanes of their member mask that have not exited wait there with the same mask. A lane that its own mask
+    def _complete(self, meeting: int) -> NDArray[np.intp]:
+        """The lanes that wait for a meeting and for nobody any more.
+
+        All lanes of their member mask that have not exited wait for it with the same mask. A lane that its own mask
         does not name waits for nobody.
         """
         chunk = self.chunk
-        waiting = np.flatnonzero((self.position == WAITING_FOR_WARP) & (self.meeting_place == place))
+        waiting = np.flatnonzero((self.position == WAITING_FOR_WARP) & (self.meeting == meeting))
         warp, mask = chunk.warp[waiting], self.member_mask[waiting]
         alive = chunk.ballot(np.flatnonzero(self.position != EXITED))[warp]
         here = np.zeros(len(waiting), np.uint32)
@@ -252,10 +266,10 @@ class _Scheduler:
 
     # Running
 
-    def _run_block(self, rank: int, lanes: Lanes, has_met: bool = False) -> int | None:
+    def _run_block(self, rank: int, lanes: Lanes, results: Sequence[NDArray] | None = None) -> int | None:
         """Execute a basic block. Returns the next position if all lanes share it, else sets theirs.
 
-        `has_met` says that a meeting of lanes of a warp has been reported.
+        `results` are those of its first instruction, if that was a meeting with lanes elsewhere.
         """
         block = self.blocks[rank]
         chunk, launch, hooks = self.chunk, self.launch, self.instruction_hooks
@@ -272,7 +286,10 @@ class _Scheduler:
                     continue
             for hook in hooks:
                 hook(launch, operation.instruction, active)
-            if operation.membermask is not None and chunk.events and not has_met:
+            if operation.exchange is not None and results is not None:
+                operation.exchange.answer(chunk, active, results)
+                continue
+            if operation.membermask is not None and chunk.events:
                 self._tell_meeting(operation, active, operation.membermask(chunk, active))
             operation.execute(chunk, active)  # type: ignore[misc]
         if block.control is None:
@@ -506,7 +523,7 @@ class _Scheduler:
             of_mask = self.member_mask[lane] >> (chunk.thread_index % WARP_SIZE).astype(np.uint32) & 1 == 1
             awaited = (chunk.warp == chunk.warp[lane]) & of_mask
             here = awaited & (state == WAITING_FOR_WARP) & (self.member_mask == self.member_mask[lane])
-            here &= self.meeting_place == self.meeting_place[lane]
+            here &= self.meeting == self.meeting[lane]
             expected = int((awaited & alive).sum())
         others = np.flatnonzero(awaited & alive & ~here)
         exited = int((awaited & ~alive).sum())

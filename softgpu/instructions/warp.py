@@ -6,7 +6,7 @@ what it gets is undefined, and here it is what a warp of that one lane would giv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,25 @@ from softgpu.events import EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Modifiers, Type, instruction
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, lane_count, lane_indices
-from softgpu.program import Execute, Read
+from softgpu.program import Exchange, Execute, Read, Write
 from softgpu.ptx import Operand, Pair, Sink
 
 
-def _for_warp(decoder: Decoder, membermask: Operand, anywhere: bool = False) -> Read:
-    """The instruction waits until all lanes of the mask have arrived at it, or at any of its kind."""
+def _together(
+    decoder: Decoder,
+    membermask: Operand,
+    reads: Sequence[Read],
+    compute: Callable[..., tuple[NDArray, ...]],
+    *writes: Write,
+) -> Execute:
+    """The instruction waits until all lanes of the mask have arrived at it, or at another with the same modifiers.
+
+    `compute` gets the chunk, the lanes, their masks and what they read, and returns what they write.
+    """
     mask = decoder.read(membermask, TYPES["u32"])
     decoder.operation.membermask = mask
-    decoder.operation.meets_anywhere = anywhere
-    return mask
+    decoder.operation.exchange = Exchange((mask, *reads), compute, writes)
+    return decoder.operation.exchange.execute
 
 
 def _lane(chunk: Chunk, lanes: Lanes) -> NDArray[np.int64]:
@@ -51,25 +60,21 @@ def _groups(chunk: Chunk, lanes: Lanes, together: NDArray[np.uint32]) -> NDArray
 @instruction("bar warp sync")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     (membermask,) = decoder.operands(1)
-    _for_warp(decoder, membermask, anywhere=True)
-    return lambda chunk, lanes: None
+    return _together(decoder, membermask, (), lambda chunk, lanes, mask: ())
 
 
 @instruction("shfl sync mode=up|down|bfly|idx b32")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, value, offset, limits, membermask = decoder.operands(5)
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
-    read_mask = _for_warp(decoder, membermask)
     word = TYPES["u32"]
     reads = [decoder.read(operand, word) for operand in (value, offset, limits)]
     write_value = decoder.write(pair.first, word)
     write_inside = decoder.write(pair.second, TYPES["pred"])
     mode, instruction = m["mode"], decoder.instruction
 
-    def execute(chunk: Chunk, lanes: Lanes) -> None:
-        values, offsets, limit = (
-            np.broadcast_to(read(chunk, lanes), lane_count(lanes)).astype(np.int64) for read in reads
-        )
+    def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, *operands: NDArray) -> tuple[NDArray, NDArray]:
+        values, offsets, limit = (operand.astype(np.int64) for operand in operands)
         lane = _lane(chunk, lanes)
         segment, clamp, offsets = limit >> 8 & 31, limit & 31, offsets & 31
         highest = (lane & segment) | (clamp & ~segment)
@@ -82,16 +87,15 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
             inside = source <= highest
         source = np.where(inside, source, lane)
         # Reading from a lane that takes no part is undefined; here it gives the reader's own value.
-        absent = (partners(chunk, lanes, read_mask(chunk, lanes)).astype(np.int64) >> source) & 1 == 0
+        absent = (partners(chunk, lanes, mask).astype(np.int64) >> source) & 1 == 0
         if absent.any():
             chunk.tell(EventKind.ABSENT_SOURCE, instruction, lane_indices(lanes)[absent], detail=source[absent])
         of_warp = np.zeros(chunk.warp_count * WARP_SIZE, np.uint32)
         slots = chunk.warp_slot[lanes]
         of_warp[slots] = values
-        write_value(chunk, lanes, np.where(absent, values.astype(np.uint32), of_warp[slots - lane + source]))
-        write_inside(chunk, lanes, inside)
+        return np.where(absent, values.astype(np.uint32), of_warp[slots - lane + source]), inside
 
-    return execute
+    return _together(decoder, membermask, reads, compute, write_value, write_inside)
 
 
 @instruction("vote sync mode=all|any|uni pred")
@@ -113,15 +117,13 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 def _vote(decoder: Decoder, kind: Type, decide: Callable[[NDArray, NDArray], NDArray]) -> Execute:
     destination, predicate, membermask = decoder.operands(3)
-    read_mask, read = _for_warp(decoder, membermask), decoder.read(predicate, TYPES["pred"])
-    write = decoder.write(destination, kind)
+    read, write = decoder.read(predicate, TYPES["pred"]), decoder.write(destination, kind)
 
-    def execute(chunk: Chunk, lanes: Lanes) -> None:
-        members = partners(chunk, lanes, read_mask(chunk, lanes))
-        votes = chunk.ballot(lanes, read(chunk, lanes))[chunk.warp[lanes]] & members
-        write(chunk, lanes, decide(votes, members))
+    def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, votes: NDArray) -> tuple[NDArray]:
+        members = partners(chunk, lanes, mask)
+        return (decide(chunk.ballot(lanes, votes)[chunk.warp[lanes]] & members, members),)
 
-    return execute
+    return _together(decoder, membermask, [read], compute, write)
 
 
 @instruction("match mode=any|all sync type=b32|b64", since=70)
@@ -132,22 +134,20 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     if isinstance(destination, Pair) and not matches_all:
         raise decoder.invalid("only match.all has a predicate as its second destination")
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
-    read_mask, read = _for_warp(decoder, membermask), decoder.read(value, m.type)
+    read = decoder.read(value, m.type)
     write_mask, write_matched = decoder.write(pair.first, TYPES["b32"]), decoder.write(pair.second, TYPES["pred"])
 
-    def execute(chunk: Chunk, lanes: Lanes) -> None:
-        members = partners(chunk, lanes, read_mask(chunk, lanes))
-        values = np.broadcast_to(read(chunk, lanes), lane_count(lanes)).astype(np.uint64)
-        rows = np.stack([_groups(chunk, lanes, members).astype(np.uint64), values], axis=1)
+    def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
+        members = partners(chunk, lanes, mask)
+        rows = np.stack([_groups(chunk, lanes, members).astype(np.uint64), values.astype(np.uint64)], axis=1)
         alike = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
         same = np.zeros(lane_count(lanes), np.uint32)
         np.bitwise_or.at(same, alike, np.uint32(1) << _lane(chunk, lanes).astype(np.uint32))
         same = same[alike]
         matched = same == members
-        write_mask(chunk, lanes, np.where(matched, same, np.uint32(0)) if matches_all else same)
-        write_matched(chunk, lanes, matched)
+        return np.where(matched, same, np.uint32(0)) if matches_all else same, matched
 
-    return execute
+    return _together(decoder, membermask, [read], compute, write_mask, write_matched)
 
 
 _REDUCTIONS = {
@@ -164,17 +164,16 @@ _REDUCTIONS = {
 @instruction("redux sync operation=and|or|xor type=b32", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, value, membermask = decoder.operands(3)
-    read_mask, read = _for_warp(decoder, membermask), decoder.read(value, m.type)
-    write, reduce = decoder.write(destination, m.type), _REDUCTIONS[str(m["operation"])]
+    read, write = decoder.read(value, m.type), decoder.write(destination, m.type)
+    reduce = _REDUCTIONS[str(m["operation"])]
 
-    def execute(chunk: Chunk, lanes: Lanes) -> None:
-        groups = _groups(chunk, lanes, partners(chunk, lanes, read_mask(chunk, lanes)))
-        values = np.broadcast_to(read(chunk, lanes), lane_count(lanes))
+    def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray]:
+        groups = _groups(chunk, lanes, partners(chunk, lanes, mask))
         order = np.argsort(groups, kind="stable")
         starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        write(chunk, lanes, reduce.reduceat(values[order], starts, dtype=values.dtype)[groups])
+        return (reduce.reduceat(values[order], starts, dtype=values.dtype)[groups],)
 
-    return execute
+    return _together(decoder, membermask, [read], compute, write)
 
 
 @instruction("elect sync", since=90)
@@ -183,18 +182,16 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, membermask = decoder.operands(2)
     if not isinstance(destination, Pair):
         raise decoder.invalid("the destination must be a register and a predicate: d|p")
-    read_mask = _for_warp(decoder, membermask)
     write_leader = decoder.write(destination.first, TYPES["b32"])
     write_elected = decoder.write(destination.second, TYPES["pred"])
 
-    def execute(chunk: Chunk, lanes: Lanes) -> None:
-        members = partners(chunk, lanes, read_mask(chunk, lanes)).astype(np.int64)
+    def compute(chunk: Chunk, lanes: Lanes, mask: NDArray) -> tuple[NDArray, NDArray]:
+        members = partners(chunk, lanes, mask).astype(np.int64)
         lowest = members & -members
         leader = np.log2(lowest).astype(np.uint32)
-        write_leader(chunk, lanes, leader)
-        write_elected(chunk, lanes, leader == _lane(chunk, lanes))
+        return leader, leader == _lane(chunk, lanes)
 
-    return execute
+    return _together(decoder, membermask, (), compute, write_leader, write_elected)
 
 
 @instruction("activemask b32")

@@ -241,10 +241,9 @@ class Execution:
         number = None
         if at_warp[first]:
             kinds, masks = (self.frames[slot, :, layout.EXCHANGE + word] for word in (0, 1))
-            meeting = np.where(kinds == layout.WARP_SYNC, -1, places)
             of_mask = int(masks[first]) >> index % WARP_SIZE & 1 == 1
             awaited = (index // WARP_SIZE == first // WARP_SIZE) & of_mask
-            here = awaited & at_warp & (masks == masks[first]) & (meeting == meeting[first])
+            here = awaited & at_warp & (masks == masks[first]) & (kinds == kinds[first])
             expected = int((awaited & alive).sum())
         else:
             number = next(one for one in range(runtime.BARRIERS) if lanes(runtime.WAITING + one)[first])

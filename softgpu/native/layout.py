@@ -56,7 +56,8 @@ ILLEGAL = 7  # an index beyond the labels of a branch
 # Where the answer to a suspended thread begins, in the exchange.
 ANSWER = 1
 
-# Kinds of warp-level instructions.
+# Kinds of warp-level instructions: these bits, and above them what tells the types of one kind apart.
+KIND = 255
 WARP_SYNC, SHUFFLE_UP, SHUFFLE_DOWN, SHUFFLE_BUTTERFLY, SHUFFLE_INDEX = range(5)
 VOTE_ALL, VOTE_ANY, VOTE_UNIFORM, VOTE_BALLOT, MATCH_ANY, MATCH_ALL, ELECT = range(5, 12)
 REDUCE_ADD, REDUCE_MIN, REDUCE_MAX, REDUCE_AND, REDUCE_OR, REDUCE_XOR = range(12, 18)

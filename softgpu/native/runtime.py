@@ -229,16 +229,16 @@ def _arrive(
 def _meet(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, warp: int) -> None:
     """Let the lanes of a warp go on that wait for each other and are complete.
 
-    Lanes meet that wait with the same member mask at the same instruction, or at any `bar.warp.sync`. All lanes of the
-    mask must be there that have not exited. A lane that its own mask does not name waits for nobody.
+    Lanes meet that wait with the same member mask at instructions with the same modifiers. All lanes of the mask must
+    be there that have not exited. A lane that its own mask does not name waits for nobody.
     """
     rest, released = masks[slot, AT_WARP, warp], 0
     while rest:
         first = _lowest(rest)
-        place, mask = _meeting(frames + first * frame_bytes)
+        kind, mask = _meeting(frames + first * frame_bytes)
         here = 0
         for lane in range(first, WARP_SIZE):
-            if rest >> lane & 1 and _meeting(frames + lane * frame_bytes) == (place, mask):
+            if rest >> lane & 1 and _meeting(frames + lane * frame_bytes) == (kind, mask):
                 here |= 1 << lane
         alone = not mask >> first & 1
         here = 1 << first if alone else here & mask
@@ -286,15 +286,14 @@ def _lowest(mask: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _meeting(frame: int) -> tuple[int, int]:
-    """Where a lane meets others, and its member mask."""
-    anywhere = _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC
-    return -1 if anywhere else _frame_word(frame, layout.WAITS_AT), _frame_word(frame, layout.EXCHANGE + 1)
+    """What a lane does with others, and its member mask."""
+    return _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _exchange(context: NDArray, frames: int, frame_bytes: int, members: int, warp: int) -> None:
     """Carry out a warp-level instruction for lanes that meet."""
-    kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE)
+    kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE) & layout.KIND
     if kind == layout.WARP_SYNC:
         return
     operands = np.empty((3, WARP_SIZE), np.int64)

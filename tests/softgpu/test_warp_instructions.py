@@ -183,15 +183,47 @@ def stuck(kernel, body, threads=32, seed=None):
     return caught.value
 
 
+@pytest.mark.parametrize(
+    "above, below, expected",
+    [
+        (
+            "shfl.sync.bfly.b32 %r2, %r1, 16, 31, -1;",
+            "mov.u32 %r5, %r1; shfl.sync.bfly.b32 %r6, %r5, 16, 31, -1; mov.u32 %r2, %r6;",
+            [n ^ 16 for n in range(32)],
+        ),
+        (
+            "shfl.sync.idx.b32 %r2|%p2, %r1, 3, 31, -1;",
+            "shfl.sync.idx.b32 %r2, %r1, 30, 31, -1;",
+            [30 if n < 12 else 3 for n in range(32)],
+        ),
+        ("vote.sync.ballot.b32 %r2, %p1, -1;", "vote.sync.ballot.b32 %r2, !%p1, -1;", [0] * 32),
+        ("redux.sync.max.s32 %r2, %r1, -1;", "redux.sync.max.s32 %r2, 40, -1;", [40] * 32),
+        (
+            "match.any.sync.b32 %r2, %r1, -1;",
+            "add.u32 %r5, %r1, 16; match.any.sync.b32 %r2, %r5, -1;",
+            [1 << n | (1 << (n ^ 16) if n % 16 < 12 else 0) for n in range(32)],
+        ),
+    ],
+)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_shuffles_at_different_places_do_not_meet(kernel, seed):
-    error = stuck(
-        kernel,
-        """setp.lt.u32 %p1, %r1, 12; @%p1 bra LOW;
-        shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1; bra DONE;
-        LOW: shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1; DONE:""",
-        seed=seed,
-    )
+def test_the_sides_of_a_branch_do_together_what_both_ask_for(kernel, above, below, expected, seed):
+    """Lanes wait for those that execute an instruction with the same qualifiers, wherever it is."""
+    body = f"setp.lt.u32 %p1, %r1, 12; @%p1 bra LOW; {above} bra DONE; LOW: {below} DONE:"
+    assert run(kernel, body, seed=seed) == expected
+
+
+@pytest.mark.parametrize(
+    "above, below",
+    [
+        ("shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;", "shfl.sync.idx.b32 %r2, %r1, 1, 31, -1;"),
+        ("shfl.sync.bfly.b32 %r2, %r1, 1, 31, -1;", "bar.warp.sync -1;"),
+        ("redux.sync.max.s32 %r2, %r1, -1;", "redux.sync.max.u32 %r2, %r1, -1;"),
+        ("match.any.sync.b32 %r2, %r1, -1;", "match.any.sync.b64 %r2, %rd1, -1;"),
+    ],
+)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_instructions_with_different_qualifiers_do_not_meet(kernel, above, below, seed):
+    error = stuck(kernel, f"setp.lt.u32 %p1, %r1, 12; @%p1 bra LOW;\n{above} bra DONE;\nLOW: {below} DONE:", seed=seed)
     assert error.arrived in (12, 20) and error.expected == 32 and len(set(error.lines)) == 2
     assert f"only {error.arrived} of 32 threads of warp 0 of block (0, 0, 0) arrived" in str(error)
 

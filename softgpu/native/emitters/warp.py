@@ -23,6 +23,11 @@ def _meet(t: Translator, kind: int, membermask: Operand, *values: Value) -> None
     t.suspend(layout.AT_WARP, [constant(I64, kind), *(t.resize(value, I64) for value in (mask, *values))])
 
 
+def _of_type(kind: int, of: Type) -> int:
+    """Lanes meet only at instructions of the same type."""
+    return kind | list(TYPES).index(of.name) * (layout.KIND + 1)
+
+
 def _answer(t: Translator, word: int, operand: Operand, kind: Type) -> None:
     t.write(operand, kind, t.resize(t.answer(word), ir.IntType(kind.bits)))
 
@@ -71,7 +76,7 @@ def _(t: Translator, m: Modifiers) -> None:
     destination, value, membermask = t.operands()
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
     kind = layout.MATCH_ANY if m["mode"] == "any" else layout.MATCH_ALL
-    _meet(t, kind, membermask, t.read(value, m.type))
+    _meet(t, _of_type(kind, m.type), membermask, t.read(value, m.type))
     _answer(t, 0, pair.first, TYPES["b32"])
     _answer(t, 1, pair.second, TYPES["pred"])
 
@@ -93,7 +98,7 @@ def _(t: Translator, m: Modifiers) -> None:
     value = t.read(source, m.type)
     # Of a sum, the low bits are the same with and without the sign.
     value = t.b.sext(value, I64) if m.type.name == "s32" else t.b.zext(value, I64)
-    _meet(t, _REDUCTIONS[str(m["operation"])], membermask, value)
+    _meet(t, _of_type(_REDUCTIONS[str(m["operation"])], m.type), membermask, value)
     _answer(t, 0, destination, m.type)
 
 
