@@ -25,7 +25,7 @@ def memory_fault(launch: Launch, operation: Operation, address: int, thread: Dim
         space = _WINDOWS.get(address >> _WINDOW_BITS, "global")
         if space != "global":
             address &= (1 << _WINDOW_BITS) - 1
-    size = TYPES[str(m["type"])].bits // 8 * {None: 1, "v2": 2, "v4": 4}[m["vector"]]
+    size = TYPES[str(m["type"])].bits // 8 * {None: 1, "v2": 2, "v4": 4, "v8": 8}[m["vector"]]
     addresses = np.array([address], np.uint64)
     program = launch.program
     scratch = {

@@ -18,6 +18,7 @@ from llvmlite import ir
 from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Type
+from softgpu.machine import CLOCKS
 from softgpu.native import layout
 from softgpu.native.rounding import bfloat_to_double, directed_definition, directed_name, double_to_bfloat
 from softgpu.program import CLUSTER_BARRIER, Barrier, Branch, Exit, Operation, Program, Trap
@@ -72,6 +73,7 @@ class Translator:
         self._at_entry: dict[object, ir.Value] = {}
         self.operation = program.operations[0]
         self.pc = 0
+        self.position = 0
         self.live: frozenset[str] = frozenset()
 
     def translate(self) -> str:
@@ -127,8 +129,9 @@ class Translator:
         b.position_at_end(self.blocks[rank])
         cost = ir.Constant(I64, len(operations))
         b.store(b.sub(b.load(self.left, typ=I64), cost), self.left)
-        for operation, live in zip(operations, lives, strict=True):
+        for number, (operation, live) in enumerate(zip(operations, lives, strict=True)):
             self.operation, self.pc, self.live = operation, self.positions[id(operation)], live
+            self.position = number - len(operations)
             if operation.control is None:
                 with self.guarded():
                     self._compute(operation)
@@ -481,8 +484,28 @@ class Translator:
             base = self.b.add(base, ir.Constant(base.type, operand.offset & (1 << bits) - 1))
         return self.b.zext(base, I64) if bits == 32 else base
 
+    def _clock(self, name: str) -> ir.Value:
+        """The instructions that all threads have executed; or nanoseconds, of the global timer."""
+        b = self.b
+        if name.startswith("globaltimer"):
+            now = self.at_entry("now", lambda entry: entry.alloca(ir.ArrayType(I64, 2)))
+            kind = ir.FunctionType(I32, [I32, POINTER])
+            get = self.module.globals.get("clock_gettime") or ir.Function(self.module, kind, "clock_gettime")
+            b.call(get, [ir.Constant(I32, 0), now])
+            seconds, rest = (b.load(b.gep(now, [ir.Constant(I64, i)], source_etype=I64), typ=I64) for i in (0, 1))
+            time = b.add(b.mul(seconds, ir.Constant(I64, 10**9)), rest)
+        else:
+            # The turn has paid for the basic block as a whole.
+            before = b.add(b.load(self.context_pointer(layout.EXECUTED), typ=I64), self.turn)
+            time = b.add(b.sub(before, b.load(self.left, typ=I64)), ir.Constant(I64, self.position))
+        return b.lshr(time, ir.Constant(I64, 32)) if name.endswith("_hi") else time
+
     def _special(self, name: str) -> ir.Value:
-        """A special register as 32 bits (PTX ISA 10)."""
+        """A special register, as 32 or 64 bits (PTX ISA 10). A block is a cluster of its own."""
+        if name in CLOCKS:
+            return self._clock(name)
+        if name.startswith(("clusterid.", "nclusterid.")):
+            name = name.replace("clusterid", "ctaid")
         stem, _, letter = name.partition(".")
         axis = "xyz".find(letter) if letter else -1
         words = {"ctaid": layout.BLOCK, "ntid": layout.BLOCK_EXTENT, "nctaid": layout.GRID_EXTENT}
@@ -490,10 +513,12 @@ class Translator:
             return self.thread_coordinate(axis)
         if stem in words and axis >= 0:
             return self.b.trunc(self.context_word(words[stem] + axis), I32)
-        if name in ("tid.w", "ctaid.w", "smid", "gridid"):
+        if name in ("tid.w", "ctaid.w", "smid", "gridid", "cluster_ctarank", "is_explicit_cluster"):
             return ir.Constant(I32, 0)
-        if name in ("ntid.w", "nctaid.w", "nsmid"):
+        if name in ("ntid.w", "nctaid.w", "nsmid", "cluster_nctarank"):
             return ir.Constant(I32, 1)
+        if stem in ("cluster_ctaid", "cluster_nctaid"):
+            return ir.Constant(I32, stem == "cluster_nctaid")
         if name == "warpid":
             return self.b.lshr(self.thread, ir.Constant(I32, 5))
         lane = self.b.and_(self.thread, ir.Constant(I32, 31))

@@ -390,6 +390,28 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     return t.b.select(none, constant(I32, -1), found)
 
 
+@computes("fns type=b32", "T = T u32 s32")
+def _(t: Translator, m: Modifiers, mask: Value, base: Value, offset: Value) -> Value:
+    """The position of the |offset|-th one from `base`, upwards or downwards; 0 asks for the one at `base` itself."""
+    b = t.b
+    zero, one = constant(I32, 0), constant(I32, 1)
+    down, at_base = b.icmp_signed("<", offset, zero), b.icmp_unsigned("==", offset, zero)
+    # Downwards is upwards in the mirrored word.
+    mask = b.select(down, intrinsic(t, "bitreverse", mask), mask)
+    start = b.select(down, b.sub(constant(I32, 31), base), base)
+    mask = b.and_(mask, shift(t, constant(I32, -1), start, "left"))
+    mask = b.select(at_base, b.and_(mask, shift(t, one, start, "left")), mask)
+    skipped = b.sub(intrinsic(t, "umax", b.select(down, b.neg(offset), offset), one), one)
+    for number in range(31):
+        drop = b.icmp_unsigned(">", skipped, constant(I32, number))
+        mask = b.select(drop, b.and_(mask, b.sub(mask, one)), mask)
+    mask = b.select(b.icmp_unsigned(">", skipped, constant(I32, 31)), zero, mask)
+    lowest = b.sub(constant(I32, 31), leading_zeros(t, b.and_(mask, b.neg(mask))))
+    found = b.select(down, b.sub(constant(I32, 31), lowest), lowest)
+    nothing = b.or_(b.icmp_unsigned("==", mask, zero), b.icmp_unsigned(">", base, constant(I32, 31)))
+    return b.select(nothing, constant(I32, -1), found)
+
+
 def _logic3(t: Translator, sources: Sequence[Operand], table: Operand) -> Value:
     assert isinstance(table, Immediate)
     values = [t.read(source, TYPES["b32"]) for source in sources]

@@ -9,13 +9,14 @@ from llvmlite.ir import Value
 
 from softgpu.events import EventFlag, EventKind
 from softgpu.instructions.memory import space_of
-from softgpu.instructions.table import Modifiers, Type
+from softgpu.instructions.table import TYPES, Modifiers
 from softgpu.memory import SHARED_WINDOW, WINDOW_SHIFT
 from softgpu.native import layout
-from softgpu.native.emitters.floating import canonical, flush
+from softgpu.native.emitters.floating import by_elements, canonical, extremum, flush
 from softgpu.native.emitters.integer import constant, intrinsic
 from softgpu.native.emitters.movement import bits_type
 from softgpu.native.emitters.table import emits
+from softgpu.native.rounding import add_to_odd
 from softgpu.native.translator import F32, I64, POINTER, Translator
 from softgpu.ptx import Operand, Vector
 
@@ -246,8 +247,8 @@ def _updated(t: Translator, m: Modifiers, space: str, address: Value, old: Value
         return value
     if operation == "cas":
         return b.select(b.icmp_unsigned("==", old, value), operands[1], old)
-    if kind.is_float:
-        return _add_floats(t, kind, space, address, old, value)
+    if kind.is_float or kind.name.startswith(("f16", "bf16")):
+        return _updated_floats(t, m, space, address, old, value)
     if operation == "inc":
         return b.select(b.icmp_unsigned(">=", old, value), constant(old, 0), b.add(old, constant(old, 1)))
     if operation == "dec":
@@ -258,7 +259,11 @@ def _updated(t: Translator, m: Modifiers, space: str, address: Value, old: Value
     return {"add": b.add, "and": b.and_, "or": b.or_, "xor": b.xor}[operation](old, value)
 
 
-def _add_floats(t: Translator, kind: Type, space: str, address: Value, old: Value, value: Value) -> Value:
+def _updated_floats(t: Translator, m: Modifiers, space: str, address: Value, old: Value, value: Value) -> Value:
+    kind = m.type
+    if kind.bits == 16 or kind.name.endswith("x2"):
+        packed = t.from_bits(old, kind), t.from_bits(value, kind)
+        return t.to_bits(by_elements(t, kind, lambda x, y: _updated_half(t, m, x, y), *packed), kind)
     x, y = t.from_bits(old, kind), t.from_bits(value, kind)
     exact = canonical(t, t.b.fadd(x, y))
     if x.type is not F32 or space == "shared":
@@ -272,25 +277,39 @@ def _add_floats(t: Translator, kind: Type, space: str, address: Value, old: Valu
     return t.to_bits(flushed, kind)
 
 
+def _updated_half(t: Translator, m: Modifiers, x: Value, y: Value) -> Value:
+    if m["operation"] == "add":
+        return add_to_odd(t.b, x, y)
+    return extremum(t, x, y, "<" if m["operation"] == "min" else ">", propagates=False)
+
+
 def _atomic(t: Translator, m: Modifiers) -> None:
     operands = list(t.operands())
     destination = operands.pop(0) if t.operation.instruction.opcode == "atom" else None
     place = operands.pop(0)
     kind, space = bits_type(m.type), space_of(m)
     word = ir.IntType(kind.bits)
-    values = [t.read(operand, kind) for operand in operands[: 2 if m["operation"] == "cas" else 1]]
+    values = [
+        [t.read(element, kind) for element in _elements(operand)]
+        for operand in operands[: 2 if m["operation"] == "cas" else 1]
+    ]
+    elements = list(zip(*values, strict=True))
     address = t.address(place)
-    access = Access(t, EventKind.ATOMIC, space, _ORDERS[m["order"] or "relaxed"], kind.bits // 8)
+    access = Access(t, EventKind.ATOMIC, space, _ORDERS[m["order"] or "relaxed"], kind.bits // 8, len(elements))
 
     def update(host: Value) -> tuple[list[Value], list[Value]]:
-        before = t.b.load(host, typ=word, align=1)
-        after = _updated(t, m, space, address, before, values)
-        t.b.store(after, host, align=1)
-        return [after], [before]
+        before, after = [], []
+        for position, operands in enumerate(elements):
+            at = t.b.gep(host, [constant(I64, position)], source_etype=word)
+            before.append(t.b.load(at, typ=word, align=1))
+            after.append(_updated(t, m, space, address, before[-1], list(operands)))
+            t.b.store(after[-1], at, align=1)
+        return after, before
 
-    (before,) = access.perform(address, update)
+    before = access.perform(address, update)
     if destination is not None:
-        t.write(destination, kind, before)
+        for part, value in zip(_elements(destination), before, strict=True):
+            t.write(part, kind, value)
 
 
 for _words in (_ATOM, _RED):
@@ -299,8 +318,14 @@ for _words in (_ATOM, _RED):
         "operation=min|max L2::cache_hint? type=u32|s32|u64|s64",
         "operation=and|or|xor L2::cache_hint? type=b32|b64",
         "operation=inc|dec L2::cache_hint? type=u32",
+        "operation=add noftz L2::cache_hint? type=f16|f16x2|bf16|bf16x2",
     ):
         emits(f"{_words} {_COMMON} {_operation}")(_atomic)
+    for _operation in (
+        "operation=add L2::cache_hint? vector=v2|v4 type=f32",
+        "operation=add|min|max noftz L2::cache_hint? vector=v2|v4|v8 type=f16|bf16|f16x2|bf16x2",
+    ):
+        emits(f"{_words} space=global? {_operation}")(_atomic)
 emits(f"{_ATOM} {_COMMON} operation=exch L2::cache_hint? type=b32|b64|u32|s32|u64|f32")(_atomic)
 emits(f"{_ATOM} {_COMMON} operation=cas L2::cache_hint? type=b16|b32|b64|u32|s32|u64")(_atomic)
 
@@ -312,3 +337,17 @@ emits(f"{_ATOM} {_COMMON} operation=cas L2::cache_hint? type=b16|b32|b64|u32|s32
 @emits("discard global? L2")
 def _(t: Translator, m: Modifiers) -> None:
     """Caches are not modelled."""
+
+
+_PRIORITIES = (
+    "primary=L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged "
+    "secondary=L2::evict_first|L2::evict_unchanged? b64"
+)
+
+
+@emits(f"createpolicy fractional {_PRIORITIES}")
+@emits(f"createpolicy range global? {_PRIORITIES}")
+@emits("createpolicy cvt L2 b64")
+def _(t: Translator, m: Modifiers) -> None:
+    """A cache policy is opaque; here it is always 0."""
+    t.write(t.operands()[0], TYPES["b64"], constant(I64, 0))

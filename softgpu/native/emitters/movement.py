@@ -9,8 +9,8 @@ from softgpu.instructions.table import TYPES, Modifiers, Type
 from softgpu.memory import LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW, WINDOW_SHIFT
 from softgpu.native.emitters.integer import constant
 from softgpu.native.emitters.table import computes, emits
-from softgpu.native.translator import I64, Translator
-from softgpu.ptx import Vector
+from softgpu.native.translator import I32, I64, Translator
+from softgpu.ptx import Symbol, Vector
 
 
 def bits_type(kind: Type) -> Type:
@@ -50,11 +50,12 @@ def _(t: Translator, m: Modifiers) -> None:
 _WINDOWS = {
     "shared": SHARED_WINDOW,
     "shared::cta": SHARED_WINDOW,
+    "shared::cluster": SHARED_WINDOW,
     "local": LOCAL_WINDOW,
     "param": PARAMETER_WINDOW,
     "param::entry": PARAMETER_WINDOW,
 }
-_SPACES = "global|shared|shared::cta|local|const|param|param::entry"
+_SPACES = "global|shared|shared::cta|shared::cluster|local|const|param|param::entry"
 
 
 def _window(m: Modifiers) -> Value:
@@ -71,7 +72,40 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     return t.b.sub(a, _window(m))
 
 
-@computes("isspacep space=shared|shared::cta|local|param|param::entry", "pred = u64")
+@computes("isspacep space=shared|shared::cta|shared::cluster|local|param|param::entry", "pred = u64")
 def _(t: Translator, m: Modifiers, a: Value) -> Value:
+    return _lies_in(t, a, _WINDOWS[str(m["space"])])
+
+
+def _lies_in(t: Translator, address: Value, window: int) -> Value:
     shift = constant(I64, int(WINDOW_SHIFT))
-    return t.b.icmp_unsigned("==", t.b.lshr(a, shift), t.b.lshr(_window(m), shift))
+    return t.b.icmp_unsigned("==", t.b.lshr(address, shift), constant(I64, window >> int(WINDOW_SHIFT)))
+
+
+@computes("isspacep space=global|const", "pred = u64")
+def _(t: Translator, m: Modifiers, a: Value) -> Value:
+    is_constant: Value = ir.Constant(ir.IntType(1), 0)
+    for variable in t.program.module.variables.values():
+        if variable.space == "const":
+            offset = t.b.sub(a, t.address_of(Symbol(variable.name)))
+            inside = t.b.icmp_unsigned("<", offset, constant(I64, variable.nbytes))
+            is_constant = t.b.or_(is_constant, inside)
+    if m["space"] == "const":
+        return is_constant
+    elsewhere = is_constant
+    for window in (SHARED_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW):
+        elsewhere = t.b.or_(elsewhere, _lies_in(t, a, window))
+    return t.b.not_(elsewhere)
+
+
+# A block is a cluster of its own, of rank 0
+
+
+@computes("mapa space=shared::cluster? type=u32|u64", "T = T u32")
+def _(t: Translator, m: Modifiers, address: Value, rank: Value) -> Value:
+    return address
+
+
+@computes("getctarank space=shared::cluster? type=u32|u64", "u32 = T")
+def _(t: Translator, m: Modifiers, address: Value) -> Value:
+    return constant(I32, 0)

@@ -123,9 +123,12 @@ def _(t: Translator, m: Modifiers) -> None:
 _ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
 
 
+@emits("fence proxy kind=alias|async")
+@emits("fence proxy async space=global|shared::cta|shared::cluster")
+@emits("fence mbarrier_init release cluster")
 @emits("griddepcontrol action=launch_dependents|wait")
 @emits("setmaxnreg action=inc|dec sync aligned u32")
 @emits("nanosleep u32")
 @emits("pmevent mask?")
 def _(t: Translator, m: Modifiers) -> None:
-    """Time does not pass here, and no register is scarce."""
+    """Time does not pass here, memory has one way to it, and no register is scarce."""
