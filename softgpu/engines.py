@@ -10,6 +10,7 @@ import numpy as np
 
 from softgpu import scheduler
 from softgpu.errors import KernelError, LaunchError
+from softgpu.events import Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 
@@ -25,6 +26,8 @@ default: str | None = None
 
 _LOCKSTEP_HOOKS = ("issue", "instruction", "access", "barrier")
 _CHUNK_HOOKS = ("chunk_begin", "chunk_end", "events")
+_CHUNK_THREADS = 1 << 18
+"""Of chunks that nobody must see in lock-step."""
 
 
 def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: int | None = None) -> None:
@@ -41,7 +44,8 @@ def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: in
     witnesses = [observer for observer in launch.observers if _overrides(observer, _LOCKSTEP_HOOKS)]
     others = [observer for observer in launch.observers if observer not in witnesses]
     chunks = list(_chunks(launch, witnesses, others))
-    compiled = _translation(launch, others, shuffle_seed, any(not seen for _, _, seen in chunks))
+    rows = _rows(others, any(seen for _, _, seen in chunks))
+    compiled = _translation(launch, rows, shuffle_seed, any(not seen for _, _, seen in chunks))
     if engine == "native" and (isinstance(compiled, str) or any(seen for _, _, seen in chunks)):
         reason = compiled if isinstance(compiled, str) else "an observer must see it in lock-step"
         raise LaunchError(f"the native engine cannot run kernel {launch.kernel}: {reason}; use the lock-step engine")
@@ -63,13 +67,24 @@ def _chunks(
     if not witnesses and not any(_overrides(observer, _CHUNK_HOOKS) for observer in others):
         yield 0, total, False
         return
-    size = scheduler.blocks_per_chunk(launch)
+    size = scheduler.blocks_per_chunk(launch, scheduler.CHUNK_THREADS if witnesses else _CHUNK_THREADS)
     for first in range(0, total, size):
         count = min(size, total - first)
         yield first, count, any(witness.follows(launch, first, count) for witness in witnesses)
 
 
-def _translation(launch: Launch, others: Sequence[Observer], shuffle_seed: int | None, wanted: bool) -> Compiled | str:
+def _rows(others: Sequence[Observer], in_lockstep: bool) -> Rows:
+    """The rows of events that native code must write."""
+    listeners = [observer for observer in others if _overrides(observer, ["events"])]
+    rows = Rows(0)
+    for observer in listeners:
+        rows |= observer.wanted_rows
+    # What native code settles itself, blocks in lock-step would not know of; and there is one set of cells.
+    has_own = in_lockstep or sum(Rows.CONFLICTS in observer.wanted_rows for observer in listeners) > 1
+    return Rows.ALL if rows and (has_own or Rows.ALL in rows) else rows
+
+
+def _translation(launch: Launch, rows: Rows, shuffle_seed: int | None, wanted: bool) -> Compiled | str:
     """The native code of a launch, or why there is none."""
     if shuffle_seed is not None:
         return "it does not shuffle the order of blocks and warps"
@@ -79,7 +94,7 @@ def _translation(launch: Launch, others: Sequence[Observer], shuffle_seed: int |
         from softgpu import native
     except ImportError as missing:
         return f"{missing.name} is not installed"
-    compiled = native.translation(launch.program, any(_overrides(observer, ["events"]) for observer in others))
+    compiled = native.translation(launch.program, rows)
     return f"it has no translation of {compiled}" if isinstance(compiled, native.NotTranslated) else compiled
 
 
@@ -93,9 +108,10 @@ def _run_chunks(
     from softgpu import native
 
     listeners = [partial(observer.events, launch) for observer in others if _overrides(observer, ["events"])]
+    launch.rows = compiled.rows_wanted
+    execution = native.Execution(launch, compiled, budget, listeners)
     _call(launch.observers, "launch_begin", launch)
     try:
-        execution = native.Execution(launch, compiled, budget, listeners)
         for first, count, seen in chunks:
             if seen:
                 with np.errstate(all="ignore"):
@@ -112,6 +128,7 @@ def _run_chunks(
         raise
     finally:
         _call(launch.observers, "launch_end", launch)
+        execution.close()
 
 
 def _call(observers: Sequence[Observer], name: str, launch: Launch) -> None:

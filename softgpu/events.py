@@ -63,6 +63,11 @@ class EventKind(IntEnum):
     """A warp-level instruction went on without the lanes `value` of its member mask, because they had exited."""
     ABSENT_SOURCE = 11
     """A shuffle read from lane `detail`, which took no part: the result is undefined."""
+    BARRIER = 12
+    """All threads of a block arrived at barrier `detail`, each warp at one instruction, and it opened; nobody had
+    exited. Stands for the rows ARRIVE and OPEN where not all rows are written."""
+    UNWRITTEN = 13
+    """A load or atomic of bytes that nothing had written, where not all rows are written."""
 
 
 class EventFlag(IntFlag):
@@ -83,6 +88,24 @@ class EventFlag(IntFlag):
     """WARP: orders memory among the lanes, as `bar.warp.sync` does; a shuffle or vote does not."""
     ALIGNED = 128
     """ARRIVE, WARP: all threads of the warp must execute it together (`bar.sync`, `.aligned`)."""
+
+
+class Rows(IntFlag):
+    """Which rows an observer needs. Native code writes no others, where nobody needs ALL of them.
+
+    Then a row says when it happened: by a clock that counts the synchronisations, in `detail` of an access and in
+    `address` of a synchronisation. `softgpu.native.filters` says more.
+    """
+
+    INVALID = 1
+    """Accesses that are INVALID, or that leave the shared variable their address is made from."""
+    BARRIERS = 2
+    """Synchronisations; BARRIER where it says all, and EXIT only before a synchronisation that misses the thread."""
+    UNWRITTEN = 4
+    """Rows of kind UNWRITTEN; the engine keeps `Allocation.written`."""
+    CONFLICTS = 8
+    """Synchronisations, strong accesses, and those that may conflict with accesses of other threads."""
+    ALL = 16
 
 
 PLAIN = EventFlag(0)

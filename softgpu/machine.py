@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from softgpu.copies import CopyGroups, PendingReports
 from softgpu.errors import Dim3, KernelError, MemoryFault
-from softgpu.events import KINDS, PLAIN, SPACES, EventFlag, EventKind, EventLog
+from softgpu.events import KINDS, PLAIN, SPACES, EventFlag, EventKind, EventLog, Rows
 from softgpu.memory import (
     LOCAL_WINDOW,
     PARAMETER_WINDOW,
@@ -27,6 +27,7 @@ from softgpu.memory import (
 from softgpu.observers import Access, Observer
 
 if TYPE_CHECKING:
+    from softgpu.checks.cells import Cells
     from softgpu.program import Program
     from softgpu.ptx import Instruction
 
@@ -66,7 +67,8 @@ class Launch:
     """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
     the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block.
     `fault` is the first access that was not allowed, where the launch went on after it; `failure` is what ended the
-    launch, if it did not reach its end."""
+    launch, if it did not reach its end. `rows` says which rows of events there are; `cells` are those that native code
+    shares with racecheck."""
 
     program: Program
     grid: Dim3
@@ -78,6 +80,8 @@ class Launch:
     observers: Sequence[Observer] = ()
     fault: MemoryFault | None = None
     failure: KernelError | None = None
+    rows: Rows = Rows.ALL
+    cells: Cells | None = None
     chunk: Chunk = field(init=False)
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.events import PLAIN, EventFlag
+from softgpu.events import PLAIN, EventFlag, Rows
 
 if TYPE_CHECKING:
     from softgpu.machine import Chunk, Lanes, Launch
@@ -78,10 +78,12 @@ class Observer:
 
     An observer with `continues_after_faults` lets a launch go on after an access that is not allowed. One that
     `follows_writes` keeps `Allocation.written`; after a launch without one, all memory counts as written.
+    `wanted_rows` says which rows of events it needs; `launch.rows` says which there are.
     """
 
     continues_after_faults = False
     follows_writes = False
+    wanted_rows = Rows.ALL
 
     def follows(self, launch: Launch, first_block: int, block_count: int) -> bool:
         """Whether to tell this observer of a chunk of blocks. Chunks that nobody follows run faster."""

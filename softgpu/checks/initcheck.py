@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
+from softgpu.events import Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 from softgpu.trace import Space
@@ -28,6 +29,7 @@ class Initcheck(Observer):
     """
 
     follows_writes = True
+    wanted_rows = Rows.UNWRITTEN
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
@@ -46,7 +48,10 @@ class Initcheck(Observer):
     def events(self, launch: Launch, events: NDArray) -> None:
         from softgpu.checks import writes
 
-        writes.follow(self._written, events)
+        if Rows.ALL in launch.rows:
+            writes.follow(self._written, events)
+        else:
+            writes.collect(self._written, events)
 
     def launch_end(self, launch: Launch) -> None:
         from softgpu.checks import writes

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.provenance import shared_variables
 from softgpu.checks.report import Report, Severity, name_shared, place_of, thread_of, times
-from softgpu.events import EventKind
+from softgpu.events import EventKind, Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 from softgpu.ptx import TYPE_BITS
@@ -40,6 +40,7 @@ class Memcheck(Observer):
     """
 
     continues_after_faults = True
+    wanted_rows = Rows.INVALID
 
     def __init__(self) -> None:
         self.reports: list[Report] = []

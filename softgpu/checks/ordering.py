@@ -341,7 +341,7 @@ def open_barrier(order, block, barrier):
         is_full &= waiting | exited == order.existing[warp]
         is_full &= waiting == order.arrived[block, barrier, warp]
     if is_full:
-        _pass_full_barrier(order, block)
+        pass_barrier(order, block)
     else:
         node = order.arrival_known[block, barrier]
         for warp in range(order.warps_per_block):
@@ -353,18 +353,23 @@ def open_barrier(order, block, barrier):
         for warp in range(order.warps_per_block):
             if order.waiting[block, barrier, warp]:
                 _let_lanes_know(order, first + warp, order.waiting[block, barrier, warp], block, node)
-    order.counters[NOW] += 1
-    if is_full:
-        order.barrier_time[block] = order.counters[NOW]
+        order.counters[NOW] += 1
     order.arrived[block, barrier] = 0
     order.waiting[block, barrier] = 0
     order.arrival_known[block, barrier] = 0
 
 
 @compiled
-def _pass_full_barrier(order, block):
-    if not order.block_acquired[block]:
-        return
+def pass_barrier(order, block):
+    """All threads of a block pass a barrier, or have exited before."""
+    if order.block_acquired[block]:
+        _share_knowledge(order, block)
+    order.counters[NOW] += 1
+    order.barrier_time[block] = order.counters[NOW]
+
+
+@compiled
+def _share_knowledge(order, block):
     node = order.block_known[block]
     for lane in range(block * order.threads_per_block, (block + 1) * order.threads_per_block):
         _complete_acquires(order, lane, block)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
 from softgpu.errors import LaunchError
+from softgpu.events import Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 from softgpu.trace import Space
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from softgpu.checks.ordering import Ordering
     from softgpu.checks.races import Races
 
-MAX_THREADS = 2**32 - 2
+MAX_THREADS = 2**31 - 2
 
 
 class Racecheck(Observer):
@@ -28,6 +29,8 @@ class Racecheck(Observer):
     its threads (named barriers, mbarriers) or of a warp, and by what is released and acquired through memory with
     fences and flags; `softgpu.checks.ordering` says how. The end of a kernel orders everything.
     """
+
+    wanted_rows = Rows.CONFLICTS
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
@@ -47,7 +50,7 @@ class Racecheck(Observer):
 
         chunk = launch.chunk
         self._order = ordering.begin_chunk(self._order, chunk.first_block, chunk.block_count, launch.threads_per_block)
-        self._races = races.begin_chunk(self._races, chunk.block_count, chunk.shared.size)
+        self._races = races.begin_chunk(self._races, launch)
 
     def events(self, launch: Launch, events: NDArray) -> None:
         from softgpu.checks import ordering, races

@@ -9,6 +9,8 @@ accesses comes first in the stream.
 
 Most cells of global memory are only ever accessed by one thread. These have a short form of four words, until a second
 thread comes. Shared memory always has whole cells, and forgets them at a full barrier.
+
+Native code enters most accesses in the cells itself (`softgpu.native.filters`); then only the others are in the stream.
 """
 
 from __future__ import annotations
@@ -19,29 +21,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks import ordering
+from softgpu.checks.cells import (
+    APART,
+    CELL_COLUMNS,
+    LONG,
+    MARKED,
+    ONE_BLOCK,
+    ONE_THREAD,
+    ONE_WARP,
+    OWNER,
+    OWNER_SITE,
+    OWNER_TIME,
+    OWNER_VALUE,
+    READ_SITE,
+    READ_SITE_2,
+    READ_TIME,
+    READ_TIME_2,
+    READER,
+    READER_2,
+    SHORT_COLUMNS,
+    SITE_ASYNC,
+    SITE_ATOMIC,
+    SITE_NARROW,
+    SITE_SHIFT,
+    SITE_STRONG,
+    SITE_WRITES,
+    TWO_BLOCKS,
+    VALUE,
+    WRITE_SITE,
+    WRITE_TIME,
+    WRITER,
+)
 from softgpu.checks.compiled import compiled, inlined
 from softgpu.checks.ordering import Ordering, is_ordered
 from softgpu.checks.shadow import cells_in, find_region, regions_of
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import Launch
 from softgpu.trace import Space
-
-# Columns of a cell. A thread is its number in the launch plus 1; 0 is none. A site is an instruction and SITE flags.
-WRITER, WRITE_TIME, WRITE_SITE, VALUE = 0, 1, 2, 3
-READER, READ_TIME, READ_SITE = 4, 5, 6
-READER_2, READ_TIME_2, READ_SITE_2 = 7, 8, 9
-APART = 10
-CELL_COLUMNS = 11
-
-# Of a cell's short form: OWNER is a thread, or LONG where the whole cell is in the pool at index TIME.
-OWNER, OWNER_TIME, OWNER_SITE, OWNER_VALUE = 0, 1, 2, 3
-LONG = np.uint32(0xFFFFFFFF)
-SHORT_COLUMNS = 4
-
-SITE_SHIFT = 5
-SITE_STRONG, SITE_ASYNC, SITE_NARROW, SITE_ATOMIC, SITE_WRITES = 1, 2, 4, 8, 16
-
-ONE_THREAD, ONE_WARP, ONE_BLOCK, TWO_BLOCKS = 0, 1, 2, 3
 
 # Columns of a hazard; its key is all that tells causes apart.
 KEY, COUNT, ADDRESS, BLOCK, THREAD_A, THREAD_B, PC_A, PC_B, SEVERITY, HAZARD_SPACE, BOTH_WRITE, LAST, NBYTES = range(13)
@@ -57,7 +73,7 @@ _LOAD, _STORE, _ATOMIC, _COPY_DONE = (
     int(kind) for kind in (EventKind.LOAD, EventKind.STORE, EventKind.ATOMIC, EventKind.COPY_DONE)
 )
 _FENCE, _ARRIVE, _OPEN = int(EventKind.FENCE), int(EventKind.ARRIVE), int(EventKind.OPEN)
-_WARP, _EXIT = int(EventKind.WARP), int(EventKind.EXIT)
+_WARP, _EXIT, _BARRIER = int(EventKind.WARP), int(EventKind.EXIT), int(EventKind.BARRIER)
 _STRONG, _ACQUIRE, _RELEASE = int(EventFlag.STRONG), int(EventFlag.ACQUIRE), int(EventFlag.RELEASE)
 _ASYNC, _INVALID = int(EventFlag.ASYNC), int(EventFlag.INVALID)
 _WAITS, _MEMORY = int(EventFlag.WAITS), int(EventFlag.MEMORY)
@@ -77,6 +93,14 @@ class Races(NamedTuple):
     """How many a block has."""
     shared_shift: int
     """log2 of a shared cell's bytes."""
+    slots: NDArray[np.int64]
+    """Per block of the chunk, whose cells in `shared` it has."""
+    began: NDArray[np.int64]
+    """Per block of the chunk: shared cells remember nothing older."""
+    timed: bool
+    """Whether the rows say when they happened."""
+    entered: bool
+    """Whether native code has entered other accesses in the short cells: then those of all rows are marked."""
     narrow: NDArray[np.bool_]
     """Per instruction, whether its scope is the block (`.cta`)."""
     hazards: NDArray[np.int64]
@@ -84,16 +108,28 @@ class Races(NamedTuple):
 
 def begin_launch(launch: Launch) -> Races:
     """Nothing accessed yet."""
-    regions, cells = regions_of(launch.memory, 2)
+    if launch.cells is None:
+        regions, count = regions_of(launch.memory.allocations, 2)
+    else:
+        regions = launch.cells.regions
+        count = sum(cells_in(base, end, 2) for base, end, _, _ in regions.tolist())
+    if launch.cells is not None and launch.cells.inline_global:
+        entered, short = True, launch.cells.buffer.short
+    else:
+        entered, short = False, np.zeros((count, SHORT_COLUMNS), np.uint32)
     instructions = [operation.instruction for operation in launch.program.operations]
     return Races(
         counters=np.zeros(COUNTERS, np.int64),
         regions=regions,
-        short=np.zeros((cells, SHORT_COLUMNS), np.uint32),
+        short=short,
         pool=np.zeros((1 << 12, CELL_COLUMNS), np.uint32),
         shared=np.zeros((0, CELL_COLUMNS), np.uint32),
         shared_cells=0,
         shared_shift=2,
+        slots=np.zeros(0, np.int64),
+        began=np.zeros(0, np.int64),
+        timed=launch.cells is not None,
+        entered=entered,
         narrow=np.array(
             ["cta" in instruction.modifiers or "cluster" in instruction.modifiers for instruction in instructions]
         ),
@@ -101,10 +137,24 @@ def begin_launch(launch: Launch) -> Races:
     )
 
 
-def begin_chunk(races: Races, blocks: int, shared_bytes: int) -> Races:
+def begin_chunk(races: Races, launch: Launch) -> Races:
     """The blocks of a chunk have shared memory of their own."""
-    cells = -(-shared_bytes // 8) * 8 >> races.shared_shift
-    return races._replace(shared=np.zeros((blocks * cells, CELL_COLUMNS), np.uint32), shared_cells=cells)
+    first, blocks = launch.chunk.first_block, launch.chunk.block_count
+    if launch.cells is not None and launch.cells.shared is not None:
+        shared, chunk = launch.cells.shared, slice(first, first + blocks)
+        return races._replace(
+            shared=shared.reshape(-1, CELL_COLUMNS),
+            shared_cells=shared.shape[1],
+            slots=launch.cells.slots[chunk],
+            began=launch.cells.began[chunk],
+        )
+    cells = -(-launch.chunk.shared.size // 8) * 8 >> races.shared_shift
+    return races._replace(
+        shared=np.zeros((blocks * cells, CELL_COLUMNS), np.uint32),
+        shared_cells=cells,
+        slots=np.arange(blocks),
+        began=np.zeros(blocks, np.int64),
+    )
 
 
 def with_room(races: Races) -> Races:
@@ -125,13 +175,13 @@ def with_byte_cells(races: Races, address: int) -> Races:
     long = words[:, OWNER] == LONG
     # Each byte gets a whole cell of its own.
     begin, count = races.counters[POOL], 4 * int(np.count_nonzero(long))
-    copies = np.repeat(races.pool[words[long, OWNER_TIME]], 4, axis=0)
+    copies = np.repeat(races.pool[words[long, OWNER_SITE]], 4, axis=0)
     copies[:, VALUE] = _bytes_of(copies[::4, VALUE])
     pool = np.zeros((2 * (begin + count) + (1 << 12), CELL_COLUMNS), np.uint32)
     pool[:begin], pool[begin : begin + count] = races.pool[:begin], copies
     races.counters[POOL] += count
     bytes_[:, OWNER_VALUE] = _bytes_of(words[:, OWNER_VALUE])
-    bytes_[np.repeat(long, 4), OWNER_TIME] = np.arange(begin, begin + count)
+    bytes_[np.repeat(long, 4), OWNER_SITE] = np.arange(begin, begin + count)
     regions = races.regions.copy()
     regions[region, 2], regions[region, 3] = len(races.short), 0
     return races._replace(regions=regions, pool=pool, short=np.concatenate([races.short, bytes_]))
@@ -157,12 +207,16 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
     first_thread = order.first_block * per_block
     for position in range(start, len(events)):
         kind = events[position].kind
+        if kind > _BARRIER:
+            continue
         lane = np.int64(events[position].lane)
         if not block_first <= lane < block_end:
             block = lane // per_block
             block_first = block * per_block
             block_end = block_first + per_block
         if kind > _COPY_DONE:
+            if races.timed:
+                order.counters[ordering.NOW] = np.int64(events[position].address)
             if ordering.lacks_room(order):
                 return position, NEEDS_ROOM
             _synchronise(order, events[position], lane, block)
@@ -173,6 +227,8 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
             continue
         if races.counters[POOL] + 8 > len(races.pool):
             return position, NEEDS_ROOM
+        if races.timed:
+            order.counters[ordering.NOW] = np.int64(np.uint32(events[position].detail))
         races.counters[ROW] += 1
         address, nbytes = events[position].address, np.int64(events[position].nbytes)
         value, pc = events[position].value, events[position].pc
@@ -207,8 +263,8 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
             shift = np.int64(races.shared_shift)
             if nbytes >> shift == 0:
                 return position, NEEDS_SHARED_BYTES
-            cell = block * races.shared_cells + (np.int64(address) >> shift)
-            since = order.barrier_time[block]
+            cell = races.slots[block] * races.shared_cells + (np.int64(address) >> shift)
+            since = max(order.barrier_time[block], races.began[block])
             for number in range(nbytes >> shift):
                 part = _part(value, number, shift)
                 _access(
@@ -256,6 +312,8 @@ def _synchronise(order, event, lane, block):
         ordering.arrive(order, lane, block, event.detail, event.flags & _WAITS != 0, np.int64(event.value))
     elif kind == _OPEN:
         ordering.open_barrier(order, block, event.detail)
+    elif kind == _BARRIER:
+        ordering.pass_barrier(order, block)
     elif kind == _EXIT:
         ordering.leave(order, lane, block)
     elif kind == _WARP:
@@ -284,7 +342,7 @@ def _access_global(races, order, index, lane, block, thread, site, value, kind, 
     now = np.uint32(order.counters[ordering.NOW])
     owner = cell[OWNER]
     writes = site & SITE_WRITES
-    if not site & SITE_ASYNC and kind != _COPY_DONE:
+    if not races.entered and not site & SITE_ASYNC and kind != _COPY_DONE:
         if owner == 0:
             cell[OWNER], cell[OWNER_TIME], cell[OWNER_SITE], cell[OWNER_VALUE] = thread + 1, now, site, value
             return
@@ -298,7 +356,8 @@ def _access_global(races, order, index, lane, block, thread, site, value, kind, 
                     return  # who conflicts with this read conflicts with the write before it
     if owner != LONG:
         _lengthen(races, cell)
-    long = races.pool[cell[OWNER_TIME]]
+        cell[OWNER_TIME] = now
+    long = races.pool[cell[OWNER_SITE]]
     _access(races, order, long, 0, lane, block, thread, site, value, kind, _GLOBAL, address, nbytes)
 
 
@@ -308,13 +367,15 @@ def _lengthen(races, cell):
     number = races.counters[POOL]
     races.counters[POOL] += 1
     long = races.pool[number]
-    if cell[OWNER] != 0:
+    long[:] = 0
+    owner = cell[OWNER] & np.uint32(MARKED - 1)
+    if owner != 0:
         if cell[OWNER_SITE] & SITE_WRITES:
-            long[WRITER], long[WRITE_TIME], long[WRITE_SITE] = cell[OWNER], cell[OWNER_TIME], cell[OWNER_SITE]
+            long[WRITER], long[WRITE_TIME], long[WRITE_SITE] = owner, cell[OWNER_TIME], cell[OWNER_SITE]
             long[VALUE] = cell[OWNER_VALUE]
         else:
-            long[READER], long[READ_TIME], long[READ_SITE] = cell[OWNER], cell[OWNER_TIME], cell[OWNER_SITE]
-    cell[OWNER], cell[OWNER_TIME] = LONG, number
+            long[READER], long[READ_TIME], long[READ_SITE] = owner, cell[OWNER_TIME], cell[OWNER_SITE]
+    cell[OWNER], cell[OWNER_SITE] = LONG, number
 
 
 @inlined
@@ -348,7 +409,7 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
                 order, lane, block, np.int64(reader) - 1, cell[column + 1]
             ):
                 _hazard(races, order, block, reader, before, me, site, False, space, address, nbytes)
-        cell[READER] = cell[READER_2] = 0
+        cell[READER] = cell[READER_2] = cell[READ_TIME] = cell[READ_TIME_2] = 0
         weak_before = (raced or writer == me) and site & SITE_STRONG and not before & SITE_STRONG
         if weak_before and cell[WRITE_TIME] >= max(since, order.barrier_time[block]):
             return  # the earlier write races with the strong accesses of others, and this one does not

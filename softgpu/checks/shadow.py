@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks.compiled import compiled
-from softgpu.memory import Memory
+from softgpu.memory import Allocation
 
 BASE, END, FIRST, SHIFT = range(4)
 
 
-def regions_of(memory: Memory, shift: int) -> tuple[NDArray[np.uint64], int]:
+def regions_of(allocations: Sequence[Allocation], shift: int) -> tuple[NDArray[np.uint64], int]:
     """One row an allocation, by address: its base and end, its first cell, and log2 of the bytes of a cell.
 
     Cells lie on multiples of their size, so that a base that does not begins within its first. Returns the rows, and
     how many cells there are in all.
     """
-    rows = np.zeros((len(memory.allocations), 4), np.uint64)
+    rows = np.zeros((len(allocations), 4), np.uint64)
     cells = 0
-    for row, allocation in zip(rows, memory.allocations, strict=True):
+    for row, allocation in zip(rows, allocations, strict=True):
         row[:] = allocation.base, allocation.end, cells, shift
         cells += cells_in(allocation.base, allocation.end, shift)
     return rows, cells

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.report import Place, Report, Severity, Thread, place_of, thread_of, times
 from softgpu.errors import BarrierDeadlock
+from softgpu.events import Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 
@@ -29,6 +30,8 @@ class Synccheck(Observer):
 
     Different warps may execute a barrier at different instructions. `reports` has one report an instruction and kind.
     """
+
+    wanted_rows = Rows.BARRIERS
 
     def __init__(self) -> None:
         self.reports: list[Report] = []

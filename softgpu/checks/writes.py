@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.compiled import compiled
 from softgpu.checks.shadow import find_region
-from softgpu.events import EventFlag, EventKind
+from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.machine import Launch
 from softgpu.trace import Space
 
@@ -19,6 +19,7 @@ COUNT, ADDRESS, THREAD, NBYTES, SPACE = range(5)
 _LOAD, _STORE, _ATOMIC, _COPY_DONE = (
     int(kind) for kind in (EventKind.LOAD, EventKind.STORE, EventKind.ATOMIC, EventKind.COPY_DONE)
 )
+_UNWRITTEN = int(EventKind.UNWRITTEN)
 _ASYNC, _INVALID = int(EventFlag.ASYNC), int(EventFlag.INVALID)
 _GLOBAL, _SHARED, _LOCAL = int(Space.GLOBAL), int(Space.SHARED), int(Space.LOCAL)
 
@@ -46,7 +47,8 @@ def begin_launch(launch: Launch) -> Written:
     for row, allocation in zip(regions, partly, strict=True):
         row[:] = allocation.base, allocation.end, start
         start += allocation.nbytes
-    masks = [allocation.written for allocation in partly if allocation.written is not None]
+    is_own = Rows.ALL in launch.rows  # or the engine follows Allocation.written
+    masks = [allocation.written for allocation in partly if is_own and allocation.written is not None]
     nothing = np.zeros(0, np.uint8)
     return Written(
         regions=regions,
@@ -64,6 +66,8 @@ def begin_launch(launch: Launch) -> Written:
 def begin_chunk(written: Written, launch: Launch) -> Written:
     """The shared and local memory of the blocks and threads of a chunk is new."""
     chunk = launch.chunk
+    if Rows.ALL not in launch.rows:
+        return written._replace(first_block=chunk.first_block)
     return written._replace(
         shared=np.zeros(chunk.block_count * chunk.shared.size, np.uint8),
         shared_bytes=chunk.shared.size,
@@ -78,8 +82,21 @@ def end_launch(written: Written, launch: Launch) -> None:
     for base, end, start in written.regions.tolist():
         allocation = launch.memory.find(base)
         if allocation is not None and allocation.written is not None:
-            mask = written.memory[start : start + end - base]
-            allocation.written = None if mask.all() else mask.copy()
+            if Rows.ALL in launch.rows:
+                allocation.written = written.memory[start : start + end - base].copy()
+            if allocation.written.all():
+                allocation.written = None
+
+
+@compiled
+def collect(written: Written, events: NDArray) -> None:
+    """Take in a batch of events in which the engine says what is read unwritten."""
+    for position in range(len(events)):
+        event = events[position]
+        if event.kind == _UNWRITTEN:
+            thread = written.first_block * written.threads_per_block + np.int64(event.lane)
+            address, nbytes = np.int64(event.address), np.int64(event.nbytes)
+            _count(written.found[event.pc], address, thread, nbytes, event.space)
 
 
 @compiled

@@ -8,6 +8,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from softgpu.events import Rows
 from softgpu.native.helpers import HELPERS
 from softgpu.native.translator import Translator
 from softgpu.program import Program
@@ -19,7 +20,8 @@ class Compiled:
 
     `address` is that of the function; `sites` counts the instructions that remember an allocation; `symbols` are the
     module's variables that it uses; `loop_heads` gives for the numbers of resume points at which a turn may end the
-    basic block that follows; `rows` bounds the rows of events between two looks at the cursor.
+    basic block that follows; `rows` bounds the rows of events between two looks at the cursor, and `rows_wanted` says
+    which are written; in `narrow_spaces` less than four bytes may be accessed.
     """
 
     address: int
@@ -29,6 +31,8 @@ class Compiled:
     symbols: tuple[str, ...]
     loop_heads: dict[int, int]
     rows: int
+    rows_wanted: Rows
+    narrow_spaces: set[str]
     engine: Any
 
 
@@ -44,9 +48,9 @@ def _host() -> tuple[llvm.Target, str, str]:
     )
 
 
-def compile_program(program: Program, events: bool) -> Compiled:
+def compile_program(program: Program, rows: Rows) -> Compiled:
     """Raises NotTranslated where an instruction has no translation."""
-    translator = Translator(program, events, HELPERS)
+    translator = Translator(program, rows, HELPERS)
     text = translator.translate()
     module = llvm.parse_assembly(text)
     for definition in translator.directed_definitions.values():
@@ -67,5 +71,7 @@ def compile_program(program: Program, events: bool) -> Compiled:
         symbols=tuple(translator.symbols),
         loop_heads=translator.loop_heads,
         rows=translator.rows,
+        rows_wanted=rows,
+        narrow_spaces=translator.narrow_spaces,
         engine=engine,
     )

@@ -9,6 +9,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from softgpu.checks.cells import CELL_COLUMNS, MARK, Cells, take_buffer
+from softgpu.checks.provenance import stored_allocations
+from softgpu.checks.shadow import regions_of
 from softgpu.errors import (
     BarrierDeadlock,
     Dim3,
@@ -18,7 +21,7 @@ from softgpu.errors import (
     MemoryFault,
     TrapError,
 )
-from softgpu.events import EVENT
+from softgpu.events import EVENT, Rows
 from softgpu.machine import WARP_SIZE, Chunk, Launch, coordinates
 from softgpu.memory import ScratchMemory
 from softgpu.native import layout, runtime
@@ -34,21 +37,23 @@ THREADS_IN_FLIGHT = 16384
 BYTES_IN_FLIGHT = 1 << 26
 BATCH_ROWS = 1 << 14
 """Half a megabyte, so that those who read the rows find them in the processor's cache."""
-SPARE_ROWS = 256
+SPARE_ROWS = 4096
 """For those that the runtime writes between two threads."""
 
-_translations: WeakKeyDictionary[Program, dict[bool, Compiled | NotTranslated]] = WeakKeyDictionary()
+NO_ROWS = Rows(0)
+
+_translations: WeakKeyDictionary[Program, dict[Rows, Compiled | NotTranslated]] = WeakKeyDictionary()
 
 
-def translation(program: Program, events: bool = False) -> Compiled | NotTranslated:
-    """The program as native code, or why there is none. Compiled once."""
+def translation(program: Program, rows: Rows = NO_ROWS) -> Compiled | NotTranslated:
+    """The program as native code that writes these rows of events, or why there is none. Compiled once."""
     versions = _translations.setdefault(program, {})
-    if events not in versions:
+    if rows not in versions:
         try:
-            versions[events] = compile_program(program, events)
+            versions[rows] = compile_program(program, rows)
         except NotTranslated as refusal:
-            versions[events] = refusal
-    return versions[events]
+            versions[rows] = refusal
+    return versions[rows]
 
 
 @lru_cache(maxsize=64)
@@ -99,8 +104,10 @@ class Execution:
             block_bytes = threads * (compiled.frame_words * 8 + local_stride) + shared_bytes
             slots = max(1, min(launch.block_count, THREADS_IN_FLIGHT // threads, BYTES_IN_FLIGHT // block_bytes))
         self.frames = np.empty((slots, threads, compiled.frame_words), np.int64)
-        self.shared = np.empty((slots, -(-shared_bytes // 16) * 16), np.uint8)
-        self.local = np.empty((slots, threads * local_stride), np.uint8)
+        rows = compiled.rows_wanted
+        copies = 2 if Rows.UNWRITTEN in rows else 1  # the second says which bytes have been written
+        self.shared = np.empty((copies, slots, -(-shared_bytes // 16) * 16), np.uint8)
+        self.local = np.empty((copies, slots, threads * local_stride), np.uint8)
         self.masks = np.zeros((slots, runtime.MASK_ROWS, -(-threads // WARP_SIZE)), np.int64)
         self.facts = np.zeros((slots, runtime.FACTS), np.int64)
         self.facts[:, runtime.BLOCK] = -1
@@ -109,9 +116,11 @@ class Execution:
         self.progress = np.zeros(runtime.PROGRESS_WORDS, np.int64)
         self.grid = np.array(launch.grid, np.int64)
         self.allocations = launch.memory.allocations
-        self.table = np.array(
-            [(one.base, one.nbytes, _address(one.data) - one.base) for one in self.allocations], np.int64
-        ).reshape(-1, 3)
+        self.table = np.zeros((len(self.allocations), layout.ALLOCATION_WORDS), np.int64)
+        for row, one in zip(self.table, self.allocations, strict=True):
+            row[:3] = one.base, one.nbytes, _address(one.data) - one.base
+            if Rows.UNWRITTEN in rows and one.written is not None:
+                row[layout.WRITTEN] = _address(one.written) - _address(one.data)
         self.caches = np.zeros((max(compiled.sites, 1), layout.CACHE_WORDS), np.int64)
         self.symbols = np.array([launch.symbols[name] for name in compiled.symbols] or [0], np.int64)
         self.coordinates = _thread_coordinates(launch.block)
@@ -130,10 +139,44 @@ class Execution:
         context[layout.DYNAMIC_BYTES] = launch.shared_bytes
         context[layout.CONTINUES] = launch.continues_after_faults
         context[layout.FIRST_FAULT] = -1
+        context[layout.ROWS] = rows
+        if Rows.UNWRITTEN in rows:
+            context[layout.SHARED_WRITTEN] = self.shared[0].nbytes
+            context[layout.LOCAL_WRITTEN] = self.local[0].nbytes
+        if Rows.CONFLICTS in rows:
+            launch.cells = self._cells(slots, shared_bytes)
         if listeners:
             self.rows = np.zeros(BATCH_ROWS + compiled.rows + SPARE_ROWS, EVENT)
             context[layout.CURSOR] = _address(self.rows)
             context[layout.CURSOR_LIMIT] = _address(self.rows) + BATCH_ROWS * EVENT.itemsize
+
+    def _cells(self, slots: int, shared_bytes: int) -> Cells:
+        """The cells that this launch shares with racecheck."""
+        launch, context, narrow = self.launch, self.context, self.compiled.narrow_spaces
+        stored = stored_allocations(launch)
+        regions, count = regions_of(stored, 2)
+        buffer = take_buffer(0 if "global" in narrow else count)
+        shared = None
+        if "shared" not in narrow:
+            shared = np.zeros((slots, -(-shared_bytes // 8) * 2, CELL_COLUMNS), np.uint32)
+            context[layout.ALL_CELLS] = _address(shared)
+            context[layout.CELL_BYTES] = shared[0].nbytes
+        began, slots_of_blocks = np.zeros((2, launch.block_count), np.int64)
+        cells = Cells(regions, buffer, "global" not in narrow, shared, began, slots_of_blocks)
+        first_cells = {base: _address(buffer.short) + 16 * first for base, _, first, _ in regions.tolist()}
+        for row in self.table:
+            base = int(row[0])
+            if base in first_cells:
+                row[layout.RACE_CELLS] = first_cells[base] - 4 * (base & ~7)
+        context[layout.START] = context[layout.CLOCK] = cells.start
+        context[layout.BEGAN], context[layout.SLOTS] = _address(began), _address(slots_of_blocks)
+        return cells
+
+    def close(self) -> None:
+        """The launch has ended."""
+        if self.launch.cells is not None:
+            self.launch.cells.give_back(int(self.context[layout.CLOCK]))
+            self.launch.cells = None
 
     def run(self, first: int, end: int) -> None:
         """Execute the blocks from `first` to before `end`. Raises KernelError."""
@@ -154,6 +197,10 @@ class Execution:
             self.context[layout.CURSOR] = start
             for listener in self.listeners if count else ():
                 listener(self.rows[:count])
+            cells = self.launch.cells
+            if cells is not None and cells.shared is not None and self.context[layout.CELLS_MARKED]:
+                cells.shared[:, :, MARK] = 0
+            self.context[layout.CELLS_MARKED] = 0
 
     def _run(self, end: int) -> None:
         compiled, progress = self.compiled, self.progress

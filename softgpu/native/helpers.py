@@ -80,13 +80,13 @@ def locate(context: int, site: int, address: int, size: int, local: int, local_b
     table, low, high = _word(context, layout.ALLOCATIONS), 0, _word(context, layout.ALLOCATION_COUNT)
     while low < high:
         middle = (low + high) // 2
-        if load64(table + 24 * middle) <= address:
+        if load64(table + 8 * layout.ALLOCATION_WORDS * middle) <= address:
             low = middle + 1
         else:
             high = middle
     if low == 0:
         return 0
-    row = table + 24 * (low - 1)
+    row = table + 8 * layout.ALLOCATION_WORDS * (low - 1)
     base, total, delta = load64(row), load64(row + 8), load64(row + 16)
     if address - base + size > total:
         return 0
@@ -94,6 +94,8 @@ def locate(context: int, site: int, address: int, size: int, local: int, local_b
     store64(cache_row, base)
     store64(cache_row + 8, total - size + 1)
     store64(cache_row + 16, delta)
+    for word in (layout.WRITTEN, layout.RACE_CELLS):
+        store64(cache_row + 8 * word, load64(row + 8 * word))
     return address + delta
 
 

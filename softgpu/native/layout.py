@@ -15,9 +15,9 @@ SHARED_BYTES = 4
 LOCAL = 5  # host address of the local memory of the block's first thread
 LOCAL_STRIDE = 6
 THREADS = 7  # host address of the coordinates of the block's threads, three 32-bit words each
-ALLOCATIONS = 8  # host address of the table of allocations: base, size, host address less base
+ALLOCATIONS = 8  # host address of the table of allocations, ALLOCATION_WORDS each
 ALLOCATION_COUNT = 9
-CACHES = 10  # host address of the allocation each instruction used last: base, reach, host address less base
+CACHES = 10  # host address of the allocation each instruction used last, CACHE_WORDS each
 SYMBOLS = 11  # host address of the device addresses of the module's variables
 FAULT_ADDRESS = 12
 FAULT_PC = 13
@@ -31,9 +31,27 @@ CURSOR_LIMIT = 26  # beyond it, the rows must be consumed before a thread goes o
 CONTINUES = 27  # 1 if a launch goes on after an invalid access
 CHUNK = 28  # linear index of the chunk's first block
 FIRST_FAULT = 29  # where a launch went on: position of the operation, -1 for none; address; thread; linear block
-CONTEXT_WORDS = 33
+ROWS = 33  # bits of softgpu.events.Rows: those that are wanted
+CLOCK = 34  # of synchronisations, as softgpu.native.filters says
+EPOCH = 35  # when all that the block did before became ordered before what it does now
+START = 36  # the clock at the launch's beginning
+CELLS = 37  # host address of racecheck's cells of the shared memory of the block that runs
+CELLS_MARKED = 38  # 1 if rows have been written of accesses to shared memory
+SHARED_WRITTEN = 39  # from a host address in shared memory to its byte of what has been written
+LOCAL_WRITTEN = 40
+BEGAN = 41  # host address of the clock at which each block of the launch began
+SLOTS = 42  # host address of the slot in which each block of the launch runs
+ALL_CELLS = 43  # host address of the cells of the first slot
+CELL_BYTES = 44  # of the cells of a slot
+FIRST_THREAD = 45  # number in the launch of the block's first thread, plus 1
+CONTEXT_WORDS = 46
 
-CACHE_WORDS = 3
+# What is known of an allocation: base, size (in the cache of an instruction: reach), host address less base, distance
+# from a host address to its byte of what has been written, and the address of its racecheck cells less four times its
+# base. The last two are 0 if there are none.
+ALLOCATION_WORDS = 5
+WRITTEN, RACE_CELLS = 3, 4
+CACHE_WORDS = ALLOCATION_WORDS
 
 # Words of a frame.
 RESUME = 0  # where to resume; 0 is the beginning

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from softgpu.events import EVENT, EventFlag, EventKind
+from softgpu.events import EVENT, EventFlag, EventKind, Rows
 from softgpu.native import layout
 from softgpu.native.helpers import call_thread, load64, store64
 
@@ -25,23 +25,29 @@ AT_WARP = 2
 ARRIVED = 3  # one row a barrier: arrived since it last opened
 WAITING = ARRIVED + BARRIERS  # one row a barrier: those who wait for it to open
 VOTES = WAITING + BARRIERS  # one row a barrier: those who voted yes as they arrived
-MASK_ROWS = VOTES + BARRIERS
+TOLD = VOTES + BARRIERS  # those of whose exit there is a row
+EXISTING = TOLD + 1
+MASK_ROWS = TOLD + 2
 
 # Columns of the facts of a block: the thread counts asked for at its barriers, and
 TOUCHED = BARRIERS  # bits of the barriers at which somebody has arrived
 BLOCK = BARRIERS + 1  # linear index in the grid, -1 for none
 LEVEL = BARRIERS + 2  # how long turns have become
 LAST = BARRIERS + 3  # operation of the last arrival at a barrier
-FACTS = BARRIERS + 4
+EPOCH = BARRIERS + 4  # the clock when a barrier last opened for all of the block
+FACTS = BARRIERS + 5
 
 # Rows of events.
 ROW_BYTES = EVENT.itemsize
-OPEN, WARP = int(EventKind.OPEN), int(EventKind.WARP)
+ARRIVE, OPEN, WARP = int(EventKind.ARRIVE), int(EventKind.OPEN), int(EventKind.WARP)
+BARRIER, EXIT = int(EventKind.BARRIER), int(EventKind.EXIT)
 NOT_IN_MASK, MEMBER_EXITED = int(EventKind.NOT_IN_MASK), int(EventKind.MEMBER_EXITED)
 ABSENT_SOURCE, MEMORY = int(EventKind.ABSENT_SOURCE), int(EventFlag.MEMORY)
+FLAG_WAITS, FLAG_ALIGNED = int(EventFlag.WAITS), int(EventFlag.ALIGNED)
+ALL_ROWS, SYNCHRONISATIONS = int(Rows.ALL), int(Rows.ALL | Rows.BARRIERS | Rows.CONFLICTS)
 
 # What a thread does at a barrier.
-WAITS, ARRIVES, REDUCES, OF_CLUSTER = 1, 2, 4, 8
+WAITS, ARRIVES, REDUCES, OF_CLUSTER, IS_ALIGNED = 1, 2, 4, 8, 16
 
 # Where run() says how far it came, and with what.
 NEXT = 0
@@ -67,6 +73,7 @@ def _frame_word(frame: int, word: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _begin(
+    context: NDArray,
     frames: int,
     frame_words: int,
     suspends: int,
@@ -84,13 +91,20 @@ def _begin(
     masks[slot] = 0
     for warp in range(masks.shape[2]):
         lanes = min(WARP_SIZE, threads - warp * WARP_SIZE)
-        masks[slot, READY, warp] = masks[slot, ALIVE, warp] = (1 << lanes) - 1
+        masks[slot, READY, warp] = masks[slot, ALIVE, warp] = masks[slot, EXISTING, warp] = (1 << lanes) - 1
     facts[slot] = 0
     facts[slot, BLOCK] = block
     used[slot] = 0
     times[slot] = 0
-    shared[slot] = 0xFF
-    local[slot] = 0xFF
+    shared[0, slot] = 0xFF
+    local[0, slot] = 0xFF
+    for written in (shared[1:], local[1:]):
+        written[:, slot] = 0
+    context[layout.CLOCK] += 1
+    facts[slot, EPOCH] = context[layout.CLOCK]
+    if context[layout.BEGAN]:
+        store64(context[layout.BEGAN] + 8 * block, context[layout.CLOCK])
+        store64(context[layout.SLOTS] + 8 * block, slot)
     if suspends:
         for thread in range(threads):
             store64(frames + 8 * frame_words * (slot * threads + thread), 0)
@@ -100,12 +114,13 @@ def _begin(
 def _row(context: NDArray, kind: int, flags: int, pc: int, lane: int, detail: int, value: int) -> None:
     """Write a row of softgpu.events, if they are wanted."""
     place = context[layout.CURSOR]
-    if place:
+    if context[layout.ROWS] & SYNCHRONISATIONS:
         store64(place, kind | flags << 24 | pc << 32)
         store64(place + 8, lane | detail << 32)
-        store64(place + 16, 0)
+        store64(place + 16, 0 if context[layout.ROWS] & ALL_ROWS else context[layout.CLOCK])
         store64(place + 24, value)
         context[layout.CURSOR] = place + ROW_BYTES
+        context[layout.CLOCK] += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -166,7 +181,12 @@ def _open(
         votes += _count(masks[slot, VOTES + barrier, warp] & masks[slot, ARRIVED + barrier, warp])
         arrived += _count(masks[slot, ARRIVED + barrier, warp])
         exited -= _count(masks[slot, ALIVE, warp])
-    _row(context, OPEN, 0, last, context[layout.FIRST_LANE], barrier, exited)
+    if not context[layout.ROWS] & SYNCHRONISATIONS:
+        pass
+    elif context[layout.ROWS] & ALL_ROWS:
+        _row(context, OPEN, 0, last, context[layout.FIRST_LANE], barrier, exited)
+    else:
+        _tell_opening(context, frames, frame_bytes, masks, facts, threads, slot, barrier, last, exited)
     for warp in range(masks.shape[2]):
         waiting = masks[slot, WAITING + barrier, warp]
         for lane in range(WARP_SIZE):
@@ -181,6 +201,81 @@ def _open(
     times[slot, barrier] = 0
     facts[slot, barrier] = 0
     facts[slot, TOUCHED] &= ~(1 << barrier)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _tell_opening(
+    context: NDArray,
+    frames: int,
+    frame_bytes: int,
+    masks: NDArray,
+    facts: NDArray,
+    threads: int,
+    slot: int,
+    barrier: int,
+    last: int,
+    exited: int,
+) -> None:
+    """Report that a barrier opens, in one row if that says all; else with those who have exited and who wait."""
+    is_full, is_regular = barrier != BARRIERS - 1, exited == 0
+    for warp in range(masks.shape[2]):
+        waiting = masks[slot, WAITING + barrier, warp]
+        existing = (1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1
+        gone = existing & ~masks[slot, ALIVE, warp] if facts[slot, barrier] == 0 else 0
+        is_full = is_full and waiting | gone == existing and waiting == masks[slot, ARRIVED + barrier, warp]
+    is_regular = is_regular and is_full
+    thread = 0
+    while is_regular and thread < threads:
+        first = frames + thread * frame_bytes
+        place = _frame_word(first, layout.WAITS_AT)
+        for lane in range(1, min(WARP_SIZE, threads - thread)):
+            is_regular = is_regular and _frame_word(first + lane * frame_bytes, layout.WAITS_AT) == place
+        thread += WARP_SIZE
+    lane = context[layout.FIRST_LANE]
+    if is_regular:
+        _row(context, BARRIER, 0, last, lane, barrier, 0)
+    else:
+        for warp in range(masks.shape[2]):
+            warp_frames = frames + warp * WARP_SIZE * frame_bytes
+            _tell_exits(context, warp_frames, frame_bytes, masks, slot, warp)
+            _tell_arrivals(context, warp_frames, frame_bytes, masks[slot, WAITING + barrier, warp], warp, True)
+        _row(context, OPEN, 0, last, lane, barrier, exited)
+    if is_full:
+        facts[slot, EPOCH] = context[layout.EPOCH] = context[layout.CLOCK]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _tell_exits(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, warp: int) -> None:
+    """Report the lanes of a warp that have exited, if they are not known yet."""
+    gone = masks[slot, EXISTING, warp] & ~masks[slot, ALIVE, warp] & ~masks[slot, TOLD, warp]
+    masks[slot, TOLD, warp] |= gone
+    while gone:
+        lane = _lowest(gone)
+        gone &= gone - 1
+        _row(
+            context,
+            EXIT,
+            0,
+            _frame_word(frames + lane * frame_bytes, layout.WAITS_AT),
+            _lane(context, warp, lane),
+            0,
+            0,
+        )
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, warp: int, waits: bool) -> None:
+    """Report those lanes of a warp that have arrived at the barrier they are at, and whether they wait there."""
+    while lanes:
+        lane = _lowest(lanes)
+        lanes &= lanes - 1
+        frame = frames + lane * frame_bytes
+        does = _frame_word(frame, layout.EXCHANGE + 2)
+        if does & ARRIVES and (does & WAITS != 0) == waits:
+            flags = (FLAG_WAITS if waits else 0) | (FLAG_ALIGNED if does & IS_ALIGNED else 0)
+            barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
+            place = _frame_word(frame, layout.WAITS_AT)
+            _row(context, ARRIVE, flags, place, _lane(context, warp, lane), barrier, count)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -243,8 +338,8 @@ def _meet(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot:
         alone = not mask >> first & 1
         here = 1 << first if alone else here & mask
         if alone or mask & masks[slot, ALIVE, warp] & ~here == 0:
-            if context[layout.CURSOR]:
-                _tell_meeting(context, frames, frame_bytes, masks[slot, ALIVE, warp], here, mask, warp)
+            if context[layout.ROWS] & SYNCHRONISATIONS:
+                _tell_meeting(context, frames, frame_bytes, masks, slot, here, mask, warp)
             _exchange(context, frames, frame_bytes, here, warp)
             released |= here
         rest &= ~here
@@ -259,7 +354,9 @@ def _lane(context: NDArray, warp: int, lane: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _tell_meeting(context: NDArray, frames: int, frame_bytes: int, alive: int, here: int, mask: int, warp: int) -> None:
+def _tell_meeting(
+    context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, here: int, mask: int, warp: int
+) -> None:
     """Report which lanes of a warp meet, and whether they are those that their member mask names."""
     first = _lowest(here)
     frame = frames + first * frame_bytes
@@ -268,9 +365,13 @@ def _tell_meeting(context: NDArray, frames: int, frame_bytes: int, alive: int, h
         _row(context, NOT_IN_MASK, 0, place, _lane(context, warp, first), 0, mask)
         return
     flags = MEMORY if _frame_word(frame, layout.EXCHANGE) == layout.WARP_SYNC else 0
-    _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here)
+    in_full = context[layout.ROWS] & ALL_ROWS != 0
+    if not in_full:
+        _tell_exits(context, frames, frame_bytes, masks, slot, warp)
+    if in_full or flags:
+        _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here)
     threads = context[layout.BLOCK_EXTENT] * context[layout.BLOCK_EXTENT + 1] * context[layout.BLOCK_EXTENT + 2]
-    exited = mask & ~alive & ((1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1)
+    exited = mask & ~masks[slot, ALIVE, warp] & ((1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1)
     if exited:
         _row(context, MEMBER_EXITED, 0, place, _lane(context, warp, 0), 0, exited)
 
@@ -477,6 +578,8 @@ def _run_block(
                         status, lane = BAD_BARRIER, -1 - at
                     else:
                         arrivals |= at
+                        if context[layout.ROWS] & SYNCHRONISATIONS and not context[layout.ROWS] & ALL_ROWS:
+                            _tell_arrivals(context, warp_frames, frame_bytes, at_barrier, warp, False)
                 if status != DONE:
                     progress[THREAD] = warp * WARP_SIZE + lane
                     return status
@@ -532,8 +635,10 @@ def run(
                 if facts[slot, BLOCK] < 0:
                     if progress[NEXT] >= end:
                         break
+                    if context[layout.CELLS_MARKED]:
+                        return layout.FULL
                     _begin(
-                        frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot,
+                        context, frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot,
                         progress[NEXT],
                     )  # fmt: skip
                     progress[NEXT] += 1
@@ -542,8 +647,11 @@ def run(
                 context[layout.BLOCK + 1] = block // grid[0] % grid[1]
                 context[layout.BLOCK + 2] = block // (grid[0] * grid[1])
                 context[layout.FIRST_LANE] = (block - context[layout.CHUNK]) * threads
-                context[layout.SHARED] = shared[slot].ctypes.data
-                context[layout.LOCAL] = local[slot].ctypes.data
+                context[layout.FIRST_THREAD] = block * threads + 1
+                context[layout.EPOCH] = facts[slot, EPOCH]
+                context[layout.CELLS] = context[layout.ALL_CELLS] + slot * context[layout.CELL_BYTES]
+                context[layout.SHARED] = shared[0, slot].ctypes.data
+                context[layout.LOCAL] = local[0, slot].ctypes.data
                 status = _run_block(
                     function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress
                 )

@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from llvmlite import ir
 
-from softgpu.events import EventFlag, EventKind
+from softgpu.checks.provenance import shared_variables
+from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Type
 from softgpu.machine import CLOCKS
-from softgpu.native import layout
+from softgpu.native import filters, layout
 from softgpu.native.rounding import bfloat_to_double, directed_definition, directed_name, double_to_bfloat
 from softgpu.program import CLUSTER_BARRIER, Barrier, Branch, Exit, Operation, Program, Trap
 from softgpu.ptx import TYPE_BITS, Address, Immediate, Operand, Register, Sink, SpecialRegister, Symbol
@@ -49,11 +50,14 @@ def llvm_type(kind: Type) -> ir.Type:
 
 
 class Translator:
-    """Builds the native function of a program. With `events`, it also writes the rows of softgpu.events."""
+    """Builds the native function of a program, which also writes those rows of softgpu.events that are wanted."""
 
-    def __init__(self, program: Program, events: bool, helpers: dict[str, int]):
+    def __init__(self, program: Program, rows: Rows, helpers: dict[str, int]):
         self.program = program
-        self.events = events
+        self.rows_wanted = rows
+        self.events, self.has_all_rows = bool(rows), Rows.ALL in rows
+        self.narrow_spaces = filters.narrow_spaces(program)
+        self.variables = shared_variables(program) if Rows.INVALID in rows else {}
         self.helpers = helpers
         self.module = ir.Module()
         self.function = ir.Function(self.module, FUNCTION, "run")
@@ -88,6 +92,9 @@ class Translator:
             self.cursor = self.entry.alloca(I64)
             cursor = self.entry.gep(self.context, [ir.Constant(I64, layout.CURSOR)], source_etype=I64)
             self.entry.store(self.entry.load(cursor, typ=I64), self.cursor)
+            self.clock = self.entry.alloca(I64)
+            clock = self.entry.gep(self.context, [ir.Constant(I64, layout.CLOCK)], source_etype=I64)
+            self.entry.store(self.entry.load(clock, typ=I64), self.clock)
         self.finish = self.function.append_basic_block("finish")
         self.faulted = self.function.append_basic_block("faulted")
         self.blocks = [self.function.append_basic_block(f"block{rank}") for rank in range(len(program.blocks))]
@@ -117,6 +124,8 @@ class Translator:
         if self.events:
             cursor = b.gep(self.context, [ir.Constant(I64, layout.CURSOR)], source_etype=I64)
             b.store(b.load(self.cursor, typ=I64), cursor)
+            clock = b.gep(self.context, [ir.Constant(I64, layout.CLOCK)], source_etype=I64)
+            b.store(b.load(self.clock, typ=I64), clock)
         b.ret(b.load(self.status, typ=I32))
 
     # Control flow
@@ -168,8 +177,10 @@ class Translator:
             if isinstance(control, Branch):
                 self._branch_by_index(rank, self.operands()[0])
             elif isinstance(control, Exit):
-                if self.events:
+                if self.has_all_rows:
                     self.row(EventKind.EXIT)
+                elif self.events:
+                    self.b.store(ir.Constant(I64, self.pc), self.frame_pointer(layout.WAITS_AT))
                 self.leave(layout.EXITED)
             elif isinstance(control, Trap):
                 self._stop(layout.TRAPPED)
@@ -189,8 +200,9 @@ class Translator:
         number, count = (*numbers, ir.Constant(I32, 0))[:2]
         cluster = not self.operands()
         does = barrier.waits | barrier.arrives << 1 | bool(barrier.reduction) << 2 | cluster << 3
+        does |= is_aligned(self.operation.instruction) << 4
         exchange = [self.b.zext(value, I64) for value in (number, count, ir.Constant(I32, does), vote)]
-        if self.events and barrier.arrives:
+        if self.has_all_rows and barrier.arrives:
             flags = (EventFlag.WAITS if barrier.waits else 0) | (
                 EventFlag.ALIGNED if is_aligned(self.operation.instruction) else 0
             )
@@ -327,7 +339,11 @@ class Translator:
         address: ir.Value | int = 0,
         value: ir.Value | int = 0,
     ) -> None:
-        """Write a row of softgpu.events; `space` and `detail` are 64-bit values."""
+        """Write a row of softgpu.events; `space` and `detail` are 64-bit values. Where not all rows are written, it
+        also says when."""
+        if not self.has_all_rows:
+            clock = self.b.load(self.clock, typ=I64)
+            detail, address = (clock, address) if nbytes else (detail, clock)
         b, number = self.b, self.operation.instruction.index
         word: ir.Value = ir.Constant(I64, kind | nbytes << 16 | flags << 24 | number << 32)
         if isinstance(space, int):
@@ -343,6 +359,34 @@ class Translator:
             b.store(part, b.gep(place, [ir.Constant(I64, position)], source_etype=I64), align=8)
         b.store(b.add(cursor, ir.Constant(I64, ROW_BYTES)), self.cursor)
         self.rows += 1
+
+    def now(self) -> ir.Value:
+        """The clock of synchronisations, as 32 bits."""
+        return self.b.trunc(self.b.load(self.clock, typ=I64), I32)
+
+    def tick(self) -> None:
+        """What follows is later than this synchronisation."""
+        if not self.has_all_rows:
+            self.b.store(self.b.add(self.b.load(self.clock, typ=I64), ir.Constant(I64, 1)), self.clock)
+
+    def first_thread(self) -> ir.Value:
+        """Number in the launch of the block's first thread, plus 1."""
+        return self.at_entry("first thread", lambda b: b.trunc(self.context_word(layout.FIRST_THREAD), I32))
+
+    def thread_number(self) -> ir.Value:
+        """Number of the thread in the launch, plus 1."""
+        return self.at_entry("thread number", lambda b: b.add(self.first_thread(), self.thread))
+
+    def shared_bounds(self, pc: int) -> tuple[int, ir.Value] | None:
+        """Where the shared variable begins and ends that the address of an instruction is made from, if it is known."""
+        if pc not in self.variables:
+            return None
+        name = self.variables[pc]
+        variable, start = self.program.variable(name), self.program.shared_offsets[name]
+        assert variable is not None
+        if variable.count:
+            return start, ir.Constant(I64, start + variable.nbytes)
+        return start, self.b.add(ir.Constant(I64, start), self.context_word(layout.DYNAMIC_BYTES))
 
     def thread_coordinate(self, axis: int) -> ir.Value:
         def build(b: ir.IRBuilder) -> ir.Value:

@@ -16,6 +16,7 @@ from softgpu.native.emitters.floating import by_elements, canonical, extremum, f
 from softgpu.native.emitters.integer import constant, intrinsic
 from softgpu.native.emitters.movement import bits_type
 from softgpu.native.emitters.table import emits
+from softgpu.native.filters import watch
 from softgpu.native.rounding import add_to_odd
 from softgpu.native.translator import F32, I64, POINTER, Translator
 from softgpu.ptx import Operand, Vector
@@ -51,6 +52,7 @@ class Access:
         self.t = t
         self.kind, self.space, self.flags = kind, space, flags
         self.nbytes, self.count = nbytes, count
+        self.cache: Value | None = None
 
     def perform(self, address: Value, build: Build) -> list[Value]:
         """Access an address. `build` is given the host address, as a pointer, and returns the elements to report and
@@ -75,7 +77,10 @@ class Access:
         elements, results = build(host)
         if skips is None:
             return results
-        self._report(address, elements, self.flags)
+        if t.has_all_rows:
+            self._report(address, elements, self.flags)
+        else:
+            watch(self, address, host, elements, self.cache)
         done, valid = t.function.append_basic_block("accessed"), b.block
         b.branch(done)
         b.position_at_end(skips)
@@ -102,7 +107,7 @@ class Access:
             b.cbranch(b.and_(inside, aligned), valid, invalid).set_weights([10000, 1])
             b.position_at_end(valid)
             return b.inttoptr(b.add(base, address), POINTER)
-        cache = b.gep(
+        self.cache = cache = b.gep(
             b.inttoptr(t.context_word(layout.CACHES), POINTER),
             [constant(I64, t.sites * layout.CACHE_WORDS)],
             source_etype=I64,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 from llvmlite.ir import Value
 
-from softgpu.events import EventFlag, EventKind
+from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.instructions.control import SCOPES
 from softgpu.instructions.table import TYPES, Modifiers, Type
 from softgpu.native import layout
@@ -115,9 +115,10 @@ def _(t: Translator, m: Modifiers) -> None:
 @emits("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
 def _(t: Translator, m: Modifiers) -> None:
     """Memory is always consistent here."""
-    if t.events:
+    if t.rows_wanted & (Rows.ALL | Rows.CONFLICTS):
         flags = _ORDERS.get(str(m["order"]), EventFlag.ACQUIRE | EventFlag.RELEASE)
         t.row(EventKind.FENCE, flags=flags, detail=SCOPES[str(m["scope"])])
+        t.tick()
 
 
 _ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}

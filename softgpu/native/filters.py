@@ -1,0 +1,369 @@
+"""Compiled code that finds out for itself which accesses the checks must hear of.
+
+To write a row of events for every access, and to read it again in every check, takes many times longer than the access.
+Nearly all of these rows tell nothing new. So where no observer needs all rows (`softgpu.events.Rows`), an access is
+looked at where it happens:
+
+- memcheck: whether it leaves its shared variable. (What memory does not allow at all is known anyway.)
+- initcheck: beside each byte of memory there is one that says whether it has been written. Stores set it, loads look.
+  Where these bytes lie is part of what an instruction remembers of the allocation it used last; an allocation that is
+  written throughout has none.
+- racecheck: beside memory are its cells (`softgpu.checks.cells`). An access that is ordered with all that its cell
+  remembers is entered there, by a few comparisons: in global memory, if nobody else has touched the cell in this
+  launch; in shared memory, if what others did there is older than the block's last full barrier. Allocations that no
+  store of the kernel can reach have no cells (`softgpu.checks.provenance`).
+
+Only what these comparisons do not settle becomes a row, which racecheck reads later, in a batch, and enters in the same
+cell. By then the cell must not have changed: so its mark is set when the row is written, and from then on rows are
+written of all accesses to it. For the same reason time is kept here, not by racecheck: a clock that counts
+synchronisations, which every row says and every cell remembers. Shared memory and its cells belong to a slot, in which
+block after block runs: what is older than the block is ignored, and no block begins before all rows of shared memory
+have been read.
+
+Strong accesses (atomic, volatile, ...) always become rows. So do all accesses of a memory in which a kernel accesses
+less than four bytes: racecheck then has cells of one byte there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llvmlite import ir
+from llvmlite.ir import Value
+
+from softgpu.checks import cells
+from softgpu.events import EventFlag, EventKind, Rows
+from softgpu.instructions.memory import space_of
+from softgpu.memory import WINDOW_SHIFT
+from softgpu.native import layout
+from softgpu.program import Program
+
+if TYPE_CHECKING:
+    from softgpu.native.emitters.memory import Access
+    from softgpu.native.translator import Translator
+
+I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+POINTER = ir.PointerType()
+FOUR = ir.VectorType(I32, 4)
+CELL_BYTES, SHORT_BYTES = 4 * cells.CELL_COLUMNS, 4 * cells.SHORT_COLUMNS
+
+_MEMORY_INSTRUCTIONS = ("ld", "ldu", "st", "atom", "red")
+
+
+def narrow_spaces(program: Program) -> set[str]:
+    """Of "global" and "shared", those in which a program may access less than four bytes."""
+    found: set[str] = set()
+    for operation in program.operations:
+        m = operation.modifiers
+        if operation.instruction.opcode in _MEMORY_INSTRUCTIONS and m is not None and m.type.bits < 32:
+            space = space_of(m)
+            found |= {"global", "shared"} if space == "generic" else {space}
+    return found & {"global", "shared"}
+
+
+def watch(access: Access, address: Value, host: Value, elements: list[Value], cache: Value | None) -> None:
+    """Look at an access that has just been carried out. `cache` points at what its instruction remembers."""
+    t = access.t
+    where = _Where(access, address, cache)
+    if Rows.INVALID in t.rows_wanted:
+        _watch_bounds(access, where, len(elements))
+    if Rows.UNWRITTEN in t.rows_wanted:
+        _watch_written(access, where, host, len(elements))
+    if Rows.CONFLICTS in t.rows_wanted and access.space != "local":
+        _watch_conflicts(access, where, elements)
+
+
+class _Where:
+    """Of an access: its space as a number, and the address or offset there."""
+
+    def __init__(self, access: Access, address: Value, cache: Value | None):
+        b = access.t.b
+        self.space: Value | int = {"global": 0, "shared": 1, "local": 2, "const": 3}.get(access.space, 0)
+        self.address, self.generic, self.cache = address, access.space == "generic", cache
+        if self.generic:
+            # The number of a window is that of its space; beyond the windows there is nothing.
+            window = b.lshr(address, _word(int(WINDOW_SHIFT)))
+            self.space = b.select(b.icmp_unsigned("<", window, _word(3)), window, _word(0))
+            self.address = b.sub(address, b.shl(self.space, _word(int(WINDOW_SHIFT))))
+
+    def is_in(self, b: ir.IRBuilder, space: int) -> Value:
+        if isinstance(self.space, int):
+            return ir.Constant(I1, int(self.space == space))
+        return b.icmp_unsigned("==", self.space, _word(space))
+
+    def remembered(self, b: ir.IRBuilder, word: int) -> Value:
+        return b.load(b.gep(self.cache, [_word(word)], source_etype=I64), typ=I64)
+
+    def element(self, access: Access, number: int) -> Value:
+        return access.t.b.add(self.address, _word(number * access.nbytes))
+
+
+def _word(value: int) -> Value:
+    return ir.Constant(I64, value & (1 << 64) - 1)
+
+
+def _half(value: int) -> Value:
+    return ir.Constant(I32, value & (1 << 32) - 1)
+
+
+# memcheck
+
+
+def _watch_bounds(access: Access, where: _Where, count: int) -> None:
+    t, b = access.t, access.t.b
+    bounds = t.shared_bounds(t.pc)
+    if bounds is None or access.space not in ("shared", "generic"):
+        return
+    start, end = bounds
+    for number in range(count):
+        address = where.element(access, number)
+        before = b.icmp_signed("<", address, _word(start))
+        after = b.icmp_signed(">", b.add(address, _word(access.nbytes)), end)
+        with b.if_then(b.and_(where.is_in(b, 1), b.or_(before, after)), likely=False):
+            flags = access.flags | EventFlag.INVALID
+            t.row(access.kind, flags=flags, nbytes=access.nbytes, space=where.space, address=address)
+
+
+# initcheck
+
+
+def _watch_written(access: Access, where: _Where, host: Value, count: int) -> None:
+    t, b = access.t, access.t.b
+    if access.space == "const":
+        return
+    if access.space == "global":
+        beside = where.remembered(b, layout.WRITTEN)
+    elif access.space in ("shared", "local"):
+        beside = t.context_word(layout.SHARED_WRITTEN if access.space == "shared" else layout.LOCAL_WRITTEN)
+    else:
+        shared, local = t.context_word(layout.SHARED_WRITTEN), t.context_word(layout.LOCAL_WRITTEN)
+        beside = b.select(where.is_in(b, 2), local, _word(0))
+        beside = b.select(where.is_in(b, 1), shared, beside)
+        outside = b.icmp_unsigned(">=", b.lshr(where.address, _word(int(WINDOW_SHIFT))), _word(1))
+        beside = b.select(b.and_(where.is_in(b, 0), b.not_(outside)), where.remembered(b, layout.WRITTEN), beside)
+    with b.if_then(b.icmp_unsigned("!=", beside, _word(0))):
+        first = b.add(b.ptrtoint(host, I64), beside)
+        kind = ir.IntType(8 * access.nbytes)
+        ones = ir.Constant(kind, int.from_bytes(b"\x01" * access.nbytes, "little"))
+        for number in range(count):
+            place = b.inttoptr(b.add(first, _word(number * access.nbytes)), POINTER)
+            if access.kind != EventKind.STORE:
+                missing = b.icmp_unsigned("!=", b.load(place, typ=kind, align=1), ones)
+                with b.if_then(missing, likely=False):
+                    address = where.element(access, number)
+                    t.row(EventKind.UNWRITTEN, nbytes=access.nbytes, space=where.space, address=address)
+            if access.kind != EventKind.LOAD:
+                b.store(ones, place, align=1)
+
+
+# racecheck
+
+
+def _watch_conflicts(access: Access, where: _Where, elements: list[Value]) -> None:
+    b = access.t.b
+    if access.space == "shared":
+        _watch_shared(access, where, elements)
+        return
+    if access.space == "const":
+        return
+    if where.generic:
+        with b.if_then(where.is_in(b, 1)):
+            _watch_shared(access, where, elements, settles=False)
+    beyond = b.lshr(where.address, _word(int(WINDOW_SHIFT))) if where.generic else _word(0)
+    in_global = b.and_(where.is_in(b, 0), b.icmp_unsigned("==", beyond, _word(0))) if where.generic else None
+    race_cells = where.remembered(b, layout.RACE_CELLS)
+    followed = b.icmp_unsigned("!=", race_cells, _word(0))
+    with b.if_then(followed if in_global is None else b.and_(in_global, followed)):
+        for number, element in enumerate(elements):
+            _watch_global(access, where, race_cells, number, element)
+
+
+def _site(access: Access) -> int:
+    """The instruction as a cell remembers it, of a plain access."""
+    return access.t.pc << cells.SITE_SHIFT | (0 if access.kind == EventKind.LOAD else cells.SITE_WRITES)
+
+
+def _is_strong(access: Access) -> bool:
+    return bool(access.flags & EventFlag.STRONG) or access.kind == EventKind.ATOMIC
+
+
+def _parts(access: Access, element: Value) -> list[Value]:
+    """The words of four bytes of an element."""
+    b = access.t.b
+    if access.nbytes == 4:
+        return [element]
+    return [b.trunc(b.lshr(element, _word(shift)), I32) for shift in (0, 32)]
+
+
+def _tell(access: Access, where: _Where, number: int, element: Value) -> None:
+    t = access.t
+    t.row(
+        access.kind,
+        flags=access.flags,
+        nbytes=access.nbytes,
+        space=where.space,
+        address=where.element(access, number),
+        value=t.resize(element, I64),
+    )
+    if _is_strong(access):
+        t.tick()
+
+
+def _watch_global(access: Access, where: _Where, race_cells: Value, number: int, element: Value) -> None:
+    t, b = access.t, access.t.b
+    if "global" in t.narrow_spaces:
+        _tell(access, where, number, element)
+        return
+    # A cell for each four bytes is four times as large.
+    first = b.add(b.shl(where.element(access, number), _word(2)), race_cells)
+    places = [b.inttoptr(b.add(first, _word(SHORT_BYTES * part)), POINTER) for part in range(access.nbytes // 4)]
+    start = b.trunc(t.context_word(layout.START), I32)
+    if not _is_strong(access):
+        settled = ir.Constant(I1, 1)
+        for place, part in zip(places, _parts(access, element), strict=True):
+            settled = b.and_(settled, b.call(_short_function(t, access.kind), _entry(access, place, part, start)))
+        unsettled = b.not_(settled)
+    else:
+        unsettled = ir.Constant(I1, 1)
+    with b.if_then(unsettled, likely=False):
+        for place in places:
+            owner, time = _column(b, place, cells.OWNER), _column(b, place, cells.OWNER_TIME)
+            is_old = b.icmp_unsigned("<", b.load(time, typ=I32), start)
+            b.store(b.or_(b.select(is_old, _half(0), b.load(owner, typ=I32)), _half(cells.MARKED)), owner)
+            b.store(b.select(is_old, t.now(), b.load(time, typ=I32)), time)
+        _tell(access, where, number, element)
+
+
+def _watch_shared(access: Access, where: _Where, elements: list[Value], settles: bool = True) -> None:
+    t, b = access.t, access.t.b
+    for number, element in enumerate(elements):
+        if "shared" in t.narrow_spaces:
+            _tell(access, where, number, element)
+            continue
+        index = b.lshr(where.element(access, number), _word(2))
+        first = b.add(b.mul(index, _word(CELL_BYTES)), t.context_word(layout.CELLS))
+        places = [b.inttoptr(b.add(first, _word(CELL_BYTES * part)), POINTER) for part in range(access.nbytes // 4)]
+        epoch = b.trunc(t.context_word(layout.EPOCH), I32)
+        unsettled: Value = ir.Constant(I1, 1)
+        if settles and not _is_strong(access):
+            settled: Value = ir.Constant(I1, 1)
+            for place, part in zip(places, _parts(access, element), strict=True):
+                settled = b.and_(settled, b.call(_whole_function(t, access.kind), _entry(access, place, part, epoch)))
+            unsettled = b.not_(settled)
+        with b.if_then(unsettled, likely=False):
+            for place in places:
+                b.store(_half(1), _column(b, place, cells.MARK))
+            b.store(_word(1), t.context_pointer(layout.CELLS_MARKED))
+            _tell(access, where, number, element)
+
+
+def _entry(access: Access, place: Value, value: Value, since: Value) -> list[Value]:
+    t = access.t
+    return [place, t.thread_number(), t.now(), since, _half(_site(access)), value, t.first_thread()]
+
+
+def _column(b: ir.IRBuilder, place: Value, column: int) -> Value:
+    return b.gep(place, [_word(column)], source_etype=I32)
+
+
+def _store_columns(b: ir.IRBuilder, place: Value, column: int, values: list[Value]) -> None:
+    vector: Value = ir.Constant(FOUR, ir.Undefined)
+    for position, value in enumerate(values):
+        vector = b.insert_element(vector, value, _half(position))
+    b.store(vector, _column(b, place, column), align=4)
+
+
+_SETTLES = ir.FunctionType(I1, [POINTER, I32, I32, I32, I32, I32, I32])
+
+
+def _function(t: Translator, name: str) -> tuple[ir.Function, bool]:
+    """A function of the module that enters an access in a cell, unless the cell may conflict: whether it did."""
+    known = t.module.globals.get(name)
+    if known is not None:
+        return known, False
+    function = ir.Function(t.module, _SETTLES, name)
+    function.linkage = "internal"
+    function.attributes.add("alwaysinline")
+    return function, True
+
+
+def _short_function(t: Translator, kind: EventKind) -> ir.Function:
+    """For global memory: the cell is untouched in this launch, or its owner is the thread itself."""
+    function, is_new = _function(t, f"settle_short_{kind.name.lower()}")
+    if not is_new:
+        return function
+    place, me, now, start, site, value, _ = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    owner, time, before = (
+        b.load(_column(b, place, column), typ=I32) for column in (cells.OWNER, cells.OWNER_TIME, cells.OWNER_SITE)
+    )
+    untouched, mine = b.icmp_unsigned("<", time, start), b.icmp_unsigned("==", owner, me)
+    if kind == EventKind.LOAD:
+        wrote = b.icmp_unsigned("!=", b.and_(before, _half(cells.SITE_WRITES)), _half(0))
+        # Who conflicts with this read conflicts with the thread's own write before it.
+        covered = b.and_(b.and_(mine, wrote), b.and_(b.not_(untouched), b.icmp_unsigned("==", time, now)))
+        with b.if_then(covered, likely=False):
+            b.ret(ir.Constant(I1, 1))
+        mine, value = b.and_(mine, b.not_(wrote)), _half(0)
+    settled = b.or_(untouched, mine)
+    with b.if_then(settled, likely=True):
+        _store_columns(b, place, cells.OWNER, [me, now, site, value])
+    b.ret(settled)
+    return function
+
+
+def _whole_function(t: Translator, kind: EventKind) -> ir.Function:
+    """For shared memory: all that conflicts with the access is older than `epoch`, or of the thread itself."""
+    function, is_new = _function(t, f"settle_whole_{kind.name.lower()}")
+    if not is_new:
+        return function
+    place, me, now, epoch, site, value, first = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def load(column: int) -> Value:
+        return b.load(_column(b, place, column), typ=I32)
+
+    def is_old(column: int) -> Value:
+        return b.icmp_unsigned("<", load(column), epoch)
+
+    def is_me(column: int) -> Value:
+        return b.icmp_unsigned("==", load(column), me)
+
+    settled = b.or_(is_me(cells.WRITER), is_old(cells.WRITE_TIME))
+    settled = b.and_(settled, b.icmp_unsigned("==", load(cells.MARK), _half(0)))
+    if kind == EventKind.STORE:
+        for reader, time in ((cells.READER, cells.READ_TIME), (cells.READER_2, cells.READ_TIME_2)):
+            settled = b.and_(settled, b.or_(is_me(reader), is_old(time)))
+        with b.if_then(settled, likely=True):
+            _store_columns(b, place, cells.WRITER, [me, now, site, value])
+            for column in (cells.READER, cells.READER_2):
+                _store_columns(b, place, column, [_half(0)] * 4)
+        b.ret(settled)
+        return function
+    with b.if_then(b.not_(settled), likely=False):
+        b.ret(ir.Constant(I1, 0))
+
+    def remember(column: int) -> None:
+        for offset, part in enumerate((me, now, site)):
+            b.store(part, _column(b, place, column + offset))
+        b.ret(ir.Constant(I1, 1))
+
+    def distance(reader: int) -> Value:
+        """How far this thread is from a reader of the same block."""
+        warps = [b.lshr(b.sub(thread, first), _half(5)) for thread in (me, load(reader))]
+        together = b.icmp_unsigned("==", warps[0], warps[1])
+        return b.select(together, _half(cells.ONE_WARP), _half(cells.ONE_BLOCK))
+
+    for reader in (cells.READER, cells.READER_2):
+        with b.if_then(is_me(reader)):
+            remember(reader)
+    with b.if_then(is_old(cells.READ_TIME)):
+        far = b.select(is_old(cells.READ_TIME_2), _half(cells.ONE_THREAD), distance(cells.READER_2))
+        b.store(far, _column(b, place, cells.APART))
+        remember(cells.READER)
+    far = distance(cells.READER)
+    with b.if_then(b.or_(b.icmp_unsigned(">", far, load(cells.APART)), is_old(cells.READ_TIME_2))):
+        b.store(far, _column(b, place, cells.APART))
+        remember(cells.READER_2)
+    b.ret(ir.Constant(I1, 1))
+    return function
