@@ -341,3 +341,12 @@ def test_sign_manipulation_keeps_nan_payloads_out_of_the_way(evaluate):
 def test_a_half_that_is_nan_has_one_value_as_a_double(evaluate):
     halves = np.array([0x7C01, 0x7E00, 0xFC01, 0xFFFF], "u2")
     assert {hex(x) for x in evaluate("cvt.f64.f16 %d, %a;", "b64", ("b16", halves))} == {"0x7fffffffe0000000"}
+
+
+def test_powers_of_two_of_bf16_are_never_subnormal(kernel):
+    out = np.full(2, 0xFFFF, "u2")
+    code = """ld.param.u64 %rd1, [out];
+        mov.b16 %h1, 0xC2FD; ex2.approx.ftz.bf16 %h2, %h1; st.global.b16 [%rd1], %h2;
+        mov.b16 %h1, 0xC2FC; ex2.approx.ftz.bf16 %h2, %h1; st.global.b16 [%rd1+2], %h2; ret;"""
+    kernel(code, target="sm_90").launch("k", 1, 1, [out])
+    assert [hex(x) for x in out] == ["0x0", "0x80"]

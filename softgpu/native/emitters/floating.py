@@ -39,7 +39,8 @@ def _flush_below(t: Translator, x: Value, smallest: float) -> Value:
 
 def flush_value(t: Translator, kind: Type, x: Value) -> Value:
     """`.ftz` for a value of any type that has it."""
-    return _flush_below(t, x, 2.0**-14) if kind.name == "f16" else flush(t, x)
+    smallest = {"f16": 2.0**-14, "bf16": 2.0**-126}
+    return _flush_below(t, x, smallest[kind.name]) if kind.name in smallest else flush(t, x)
 
 
 def saturate(t: Translator, x: Value) -> Value:
