@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 SHARED_WINDOW = 1 << 56
 LOCAL_WINDOW = 2 << 56
 PARAMETER_WINDOW = 3 << 56
+WINDOWS = {"shared": SHARED_WINDOW, "local": LOCAL_WINDOW, "param": PARAMETER_WINDOW}
 """Where these memories appear among generic addresses: above every host pointer and allocation."""
 WINDOW_SHIFT = np.uint64(56)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
 from softgpu.inlining import inline_calls
 from softgpu.machine import Chunk, Lanes, lane_count
-from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Variable
+from softgpu.memory import WINDOWS
+from softgpu.ptx import Instruction, Kernel, PTXModule, Register, Symbol, Variable
 
 if TYPE_CHECKING:
     from softgpu.instructions.table import Modifiers
@@ -174,6 +175,20 @@ class Program:
 
     def variable(self, name: str) -> Variable | None:
         return self.kernel.variables.get(name) or self.module.variables.get(name)
+
+    def space_of(self, name: str) -> str | None:
+        """The state space of a variable or parameter; None where there is none of that name."""
+        if name in self.parameter_offsets:
+            return "param"
+        variable = self.variable(name)
+        return variable.space if variable else None
+
+    def accessed_as(self, symbol: Symbol, space: str) -> Symbol | None:
+        """What stands for a variable where an instruction accesses a state space, or "generic"; None if it may not."""
+        own = self.space_of(symbol.name)
+        if space == "generic":
+            return Symbol(symbol.name, symbol.offset + WINDOWS.get(str(own), 0))
+        return symbol if own in (space, None) else None
 
     def _lay_out_memory(self) -> None:
         variables = [*self.module.variables.values(), *self.kernel.variables.values()]

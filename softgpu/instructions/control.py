@@ -107,10 +107,11 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: chunk.tell(EventKind.FENCE, fence, lanes, detail=scope, flags=flags)
 
 
-instruction("fence proxy kind=alias|async")(_nothing)
+instruction("fence proxy alias")(_nothing)
+instruction("fence proxy async", since=90)(_nothing)
 instruction("fence proxy async space=global|shared::cta|shared::cluster", since=90)(_nothing)
 instruction("fence mbarrier_init release cluster", since=90)(_nothing)
-instruction("griddepcontrol action=launch_dependents|wait")(_nothing)
+instruction("griddepcontrol action=launch_dependents|wait", since=90)(_nothing)
 instruction("setmaxnreg action=inc|dec sync aligned u32", since=90)(_nothing)
 instruction("nanosleep u32")(_nothing)
 instruction("pmevent mask?")(_nothing)

@@ -45,8 +45,9 @@ class Decoder:
                 break
         else:
             raise self.unsupported()
-        if form.since > self.program.module.architecture:
-            raise self.unsupported(f"it needs the target sm_{form.since} or later")
+        since = max(form.since, 90 if {"cluster", "shared::cluster"} & set(instruction.modifiers) else 0)
+        if since > self.program.module.architecture:
+            raise self.unsupported(f"it needs the target sm_{since} or later")
         self.operation.modifiers = modifiers
         if instruction.guard is not None:
             self.operation.guard = self.read(instruction.guard, TYPES["pred"])
@@ -179,6 +180,8 @@ class Decoder:
     def _read_special(self, register: SpecialRegister, kind: Type) -> Read:
         """PTX ISA chapter 10: registers of 32 bits, of 64 or a predicate; some may be read in part, as of old."""
         name = register.name
+        if self.instruction.opcode not in ("mov", "cvt"):
+            raise self.invalid(f"%{name} can be read by mov and cvt alone")
         if name not in SPECIAL_REGISTERS:
             raise self.unsupported(f"special register %{name}")
         if "cluster" in name and self.program.module.architecture < 90:
@@ -212,12 +215,19 @@ class Decoder:
             raise self.unsupported(f"{name} is a variable of another module")
         return lambda chunk, lanes: np.array([(chunk.launch.symbols[name] + offset) & (1 << 64) - 1], np.uint64)
 
-    def address(self, operand: Operand) -> Read:
-        """The address that a memory operand names, as uint64."""
+    def address(self, operand: Operand, space: str | None = None) -> Read:
+        """The address that a memory operand names, as uint64.
+
+        A variable that is named must be in the `space` that is accessed; "generic" is where all are.
+        """
         if not isinstance(operand, Address) or operand.coordinates is not None:
             raise self.invalid("expected an address in brackets")
         if isinstance(operand.base, Symbol):
-            return self.address_of(Symbol(operand.base.name, operand.base.offset + operand.offset))
+            symbol = Symbol(operand.base.name, operand.base.offset + operand.offset)
+            accessed = self.program.accessed_as(symbol, space) if space else symbol
+            if accessed is None:
+                raise self.invalid(f"{symbol.name} is in .{self.program.space_of(symbol.name)}, not in .{space}")
+            return self.address_of(accessed)
         if operand.base is None:
             absolute = np.array([operand.offset & (1 << 64) - 1], np.uint64)
             return lambda chunk, lanes: absolute

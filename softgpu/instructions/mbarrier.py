@@ -165,6 +165,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     counted = m["expect_tx"] or m["noComplete"]
     destination, place, *number = decoder.operands(*((3,) if counted else (2, 3)))
     write, address = decoder.write(destination, TYPES["b64"]), decoder.address(place)
+    if number and not counted and decoder.program.module.architecture < 90:
+        raise decoder.unsupported("a count without .noComplete needs the target sm_90 or later")
     read = decoder.read(number[0] if number else Immediate(1), TYPES["u32"])
     space, instruction = space_of(m), decoder.instruction
     flags = EventFlag.STRONG if m["order"] == "relaxed" else EventFlag.STRONG | EventFlag.RELEASE

@@ -73,7 +73,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = _operands(decoder, m, 2)
     parts = decoder.elements(destination, _vector(decoder, m))
     writes = [decoder.write(part, m.type, widths_may_differ=True) for part in parts]
-    address, space, kind = decoder.address(source), space_of(m), m.type.dtype
+    address, space, kind = decoder.address(source, space_of(m)), space_of(m), m.type.dtype
     flags, instruction = _ORDERS.get(str(m["order"]), PLAIN), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -92,7 +92,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = _operands(decoder, m, 2)
     parts = decoder.elements(source, _vector(decoder, m))
     reads = [decoder.read(part, m.type, widths_may_differ=True) for part in parts]
-    address, space, word = decoder.address(destination), space_of(m), f"u{m.type.bits // 8}"
+    address, space, word = decoder.address(destination, space_of(m)), space_of(m), f"u{m.type.bits // 8}"
     flags, instruction = _ORDERS.get(str(m["order"]), PLAIN), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -207,7 +207,7 @@ def _atomic(decoder: Decoder, m: Modifiers) -> Execute:
         [decoder.read(element, kind) for element in decoder.elements(operand, _vector(decoder, m))]
         for operand in operands
     ]
-    address, update = decoder.address(place), _update(operation, kind)
+    address, update = decoder.address(place, space), _update(operation, kind)
     flags, instruction = _ORDERS[m["order"] or "relaxed"], decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -227,9 +227,10 @@ for _words in (_ATOM, _RED):
         "operation=min|max L2::cache_hint? type=u32|s32|u64|s64",
         "operation=and|or|xor L2::cache_hint? type=b32|b64",
         "operation=inc|dec L2::cache_hint? type=u32",
-        "operation=add noftz L2::cache_hint? type=f16|f16x2|bf16|bf16x2",
+        "operation=add noftz L2::cache_hint? type=f16|f16x2",
     ):
         instruction(f"{_words} {_COMMON} {_operation}")(_atomic)
+    instruction(f"{_words} {_COMMON} operation=add noftz L2::cache_hint? type=bf16|bf16x2", since=90)(_atomic)
     for _operation in (
         "operation=add L2::cache_hint? vector=v2|v4 type=f32",
         "operation=add|min|max noftz L2::cache_hint? vector=v2|v4|v8 type=f16|bf16",

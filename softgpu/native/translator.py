@@ -519,7 +519,10 @@ class Translator:
         if not isinstance(operand, Address):
             raise self.not_translated("an address")
         if isinstance(operand.base, Symbol):
-            return self.address_of(Symbol(operand.base.name, operand.base.offset + operand.offset))
+            modifiers = self.operation.modifiers
+            space = "generic" if modifiers is not None and modifiers["space"] is None else None
+            symbol = Symbol(operand.base.name, operand.base.offset + operand.offset)
+            return self.address_of(self.program.accessed_as(symbol, space) or symbol if space else symbol)
         if operand.base is None:
             return ir.Constant(I64, operand.offset & (1 << 64) - 1)
         bits = 32 if TYPE_BITS[operand.base.type] == 32 else 64

@@ -285,7 +285,8 @@ def test_every_spelling_of_a_load(kernel, load):
         with pytest.raises(PTXSyntaxError, match="expected 2 operands, found 3"):
             kernel(code, ["u64 out", "u64 a"]).launch("k", 1, 1, [out, np.array([41], np.uint32)])
         return
-    kernel(code, ["u64 out", "u64 a"]).launch("k", 1, 1, [out, np.array([41], np.uint32)])
+    target = "sm_90" if ".cluster" in load else "sm_80"
+    kernel(code, ["u64 out", "u64 a"], target=target).launch("k", 1, 1, [out, np.array([41], np.uint32)])
     assert out[0] == 41
 
 
@@ -318,7 +319,7 @@ def test_a_block_is_a_cluster_of_its_own(kernel, space):
     code = f""".shared .align 4 .u32 cell; ld.param.u64 %rd1, [out]; st.{space}.u32 [cell], 41;
         atom.{space}.add.u32 %r1, [cell], 1; ld.{space}.u32 %r1, [cell]; st.global.u32 [%rd1], %r1; ret;"""
     out = np.zeros(1, np.uint32)
-    kernel(code).launch("k", 1, 1, [out])
+    kernel(code, target="sm_90").launch("k", 1, 1, [out])
     assert out[0] == 42
 
 
@@ -423,3 +424,52 @@ def test_observers_hear_how_an_access_is_ordered(kernel, code, flags):
     seen = Accesses()
     kernel(f"ld.param.u64 %rd1, [out]; {code}; ret;").launch("k", 1, 1, [np.zeros(1, np.uint32)], observers=[seen])
     assert [one.flags for one in seen.seen] == [flags]
+
+
+def test_a_variable_that_an_access_without_a_space_names(kernel):
+    """The address is generic then, though the name alone would be one within shared or local memory."""
+    code = """.shared .align 8 .b32 cells[4]; .local .align 4 .b32 own[2]; ld.param.u64 %rd1, [out];
+        st.shared.u32 [cells+4], 41; st.u32 [own+4], 5; st.u32 [cells+8], 6; atom.add.u32 %r1, [cells+4], 1;
+        ld.u32 %r2, [cells+4]; ld.local.u32 %r3, [own+4]; ld.shared.u32 %r4, [cells+8]; ld.u32 %r5, [number];
+        st.global.v4.u32 [%rd1], {%r2, %r3, %r4, %r5}; ret;"""
+    out = np.zeros(4, np.uint32)
+    kernel(code, module=".global .u32 number = 7;").launch("k", 1, 1, [out])
+    assert out.tolist() == [42, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "instruction, reason",
+    [
+        ("ld.global.u32 %r1, [cells];", "cells is in .shared, not in .global"),
+        ("st.local.u32 [cells], %r1;", "cells is in .shared, not in .local"),
+        ("ld.shared.u32 %r1, [number];", "number is in .global, not in .shared"),
+        ("atom.global.add.u32 %r1, [cells], 1;", "cells is in .shared, not in .global"),
+        ("ld.const.u64 %rd1, [out];", "out is in .param, not in .const"),
+        ("add.u32 %r1, %r1, %tid.x;", "%tid.x can be read by mov and cvt alone"),
+        ("st.shared.u32 [cells], %laneid;", "%laneid can be read by mov and cvt alone"),
+    ],
+)
+def test_operands_that_an_instruction_cannot_have(kernel, instruction, reason):
+    with pytest.raises(PTXSyntaxError) as caught:
+        kernel(f".shared .align 4 .b32 cells[4];\n{instruction} ret;", module=".global .u32 number;").program("k")
+    assert reason in str(caught.value) and caught.value.line == 9
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "ld.relaxed.cluster.global.u32 %r1, [%rd1]",
+        "st.shared::cluster.u32 [%r1], %r2",
+        "red.release.cluster.global.add.u32 [%rd1], %r1",
+        "fence.acq_rel.cluster",
+        "atom.global.add.noftz.bf16x2 %r1, [%rd1], %r2",
+        "red.shared.add.noftz.bf16 [%r1], %h1",
+        "griddepcontrol.wait",
+        "fence.proxy.async",
+        "mbarrier.arrive.shared.b64 %rd2, [%r1], 2",
+    ],
+)
+def test_what_sm_80_does_not_have_yet(kernel, instruction):
+    kernel(f"{instruction}; ret;", target="sm_90").program("k")
+    with pytest.raises(UnsupportedPTX, match="needs the target sm_90 or later"):
+        kernel(f"{instruction}; ret;").program("k")
