@@ -1,6 +1,6 @@
 """softgpu beside numba's CUDA simulator and Triton's interpreter: the same kernels, sizes and machine, in one run.
 
-    python bench/software_gpu.py [--kernels …] [--contenders …] [--largest 10000000] [--limit 60]
+    uv run --group bench bench/software_gpu.py [--kernels …] [--contenders …] [--largest 10000000] [--limit 60]
 
 Every measurement is a process of its own, so that nobody warms another's caches and peak memory is its own. It calls
 the kernel once (`first`: with parsing, translating or tracing what that contender does once), then again until a second
