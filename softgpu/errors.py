@@ -87,7 +87,8 @@ class BarrierDeadlock(KernelError):
     """A barrier that can never open.
 
     `barrier` is the barrier's number, or None where lanes of a warp wait for each other; `arrived` of
-    `expected` threads of `block` (x, y, z) are there; `lines` are the PTX lines at which threads wait.
+    `expected` threads of `block` (x, y, z) are there, `thread` the first; `lines` are the PTX lines at which threads
+    wait, its own first, and `elsewhere` says what the missing threads do.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class BarrierDeadlock(KernelError):
         arrived: int,
         expected: int,
         block: Dim3,
+        thread: Dim3,
         lines: Sequence[int],
         elsewhere: str,
         warp: int | None = None,
@@ -112,7 +114,9 @@ class BarrierDeadlock(KernelError):
         self.arrived = arrived
         self.expected = expected
         self.block = block
+        self.thread = thread
         self.lines = tuple(lines)
+        self.elsewhere = elsewhere
 
 
 class IncompleteWarp(KernelError):

@@ -395,6 +395,27 @@ class _Scheduler:
         self._check_barrier(instruction, who, numbers, counts)
         votes: NDArray | bool = barrier.reduction.predicate(chunk, active) if barrier.reduction else False
         self.position[lanes] = after
+        if counts.any() and self._overfills(who, numbers, counts):
+            # Warps arrive one after the other, so that a barrier for fewer threads opens more than once.
+            warps = chunk.thread_index[who] // WARP_SIZE
+            turns = [np.flatnonzero(warps == warp) for warp in np.unique(warps)]
+            for turn in turns:
+                some = np.broadcast_to(votes, len(who))[turn]
+                self._arrive_together(operation, barrier, after, who[turn], numbers[turn], counts[turn], some)
+            return None
+        return self._arrive_together(operation, barrier, after, who, numbers, counts, votes)
+
+    def _arrive_together(
+        self,
+        operation: Operation,
+        barrier: Barrier,
+        after: int,
+        who: NDArray[np.intp],
+        numbers: NDArray,
+        counts: NDArray,
+        votes: NDArray | bool,
+    ) -> int | None:
+        chunk, instruction, active = self.chunk, operation.instruction, as_lanes(who)
         if barrier.arrives:
             flags = (EventFlag.WAITS if barrier.waits else 0) | (EventFlag.ALIGNED if is_aligned(instruction) else 0)
             chunk.tell(EventKind.ARRIVE, instruction, active, detail=numbers, value=counts, flags=flags)
@@ -416,6 +437,17 @@ class _Scheduler:
             np.maximum.at(arrivals.count, chunk.local_block[who[here]], counts[here])
             self._open(number)
         return None
+
+    def _overfills(self, who: NDArray[np.intp], numbers: NDArray, counts: NDArray) -> bool:
+        """Whether more threads of a block arrive at a barrier than it is for."""
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            arrived = self._still_closed(number)
+            arrived[who[here]] = True
+            per_block = np.bincount(self.chunk.local_block[arrived], minlength=self.chunk.block_count)
+            if (per_block[self.chunk.local_block[who[here]]] > counts[here]).any():
+                return True
+        return False
 
     def _check_barrier(self, instruction: Instruction, who: NDArray, numbers: NDArray, counts: NDArray) -> None:
         wrong_number = (numbers >= BARRIERS) & ("cluster" not in instruction.modifiers)
@@ -537,6 +569,7 @@ class _Scheduler:
             arrived=int(here.sum()),
             expected=expected,
             block=chunk.block_of(lane),
+            thread=chunk.thread_of(lane),
             warp=None if number is not None else int(chunk.thread_index[lane]) // WARP_SIZE,
             lines=[mine.line, *elsewhere],
             source=source_lines([mine]),

@@ -12,6 +12,7 @@ from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Launch
 
 BARRIERS = 17  # with that of the cluster
+REPORTED = -1
 
 # What is found, and the columns that say it.
 EXITED_BEFORE_BARRIER, SPLIT_WARP, NOT_IN_OWN_MASK, MEMBER_HAD_EXITED, SHUFFLE_FROM_ABSENT = range(5)
@@ -36,7 +37,7 @@ class Meetings(NamedTuple):
     arrived: NDArray[np.uint32]
     """Per block, barrier and warp: the lanes that have arrived since the barrier last opened."""
     arrived_at: NDArray[np.int32]
-    """Where the last of them did."""
+    """Where the last of them did; REPORTED where they did so at several places."""
     threads_asked: NDArray[np.int64]
     """Per block and barrier: the thread count that they name, 0 for all threads."""
     exited: NDArray[np.uint32]
@@ -105,11 +106,16 @@ def _arrive(meetings, event, block, index, thread):
     warp = index // WARP_SIZE
     arrived = meetings.arrived[block, event.detail]
     arrived_at = meetings.arrived_at[block, event.detail]
-    if arrived[warp] and event.flags & _ALIGNED and arrived_at[warp] != event.pc:
-        low, high = min(arrived_at[warp], event.pc), max(arrived_at[warp], event.pc)
+    before = arrived_at[warp] if arrived[warp] else event.pc
+    if before != event.pc and before != REPORTED and event.flags & _ALIGNED:
+        low, high = min(before, event.pc), max(before, event.pc)
+        if before == low:
+            thread += warp * WARP_SIZE + _lowest(arrived[warp]) - index
         _find(meetings, SPLIT_WARP, low, high, thread, 0, 0)
+        arrived_at[warp] = REPORTED
+    elif before != REPORTED:
+        arrived_at[warp] = event.pc
     arrived[warp] |= np.uint32(1) << np.uint32(index % WARP_SIZE)
-    arrived_at[warp] = event.pc
     meetings.threads_asked[block, event.detail] = np.int64(event.value)
 
 

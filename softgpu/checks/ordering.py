@@ -13,7 +13,8 @@ through memory) makes nodes of a graph. A node says what one warp knew and had d
 two nodes of which it knows. `known[lane]`, or for lanes without one `block_known[block]`, is the node a thread knows.
 
 PTX ISA chapter 8 is the model. Where it is stricter than what programs rely on, the programs are followed: threads
-that have exited are ordered before a barrier; a barrier completes an acquire as a fence would.
+that have exited are ordered before a barrier; a barrier completes an acquire as a fence would. And
+where threads fence and then meet at a barrier, each of them releases what all their fences do: one sets the flag.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Ordering(NamedTuple):
     """What a lane has observed, but not yet acquired by a fence."""
     released: NDArray[np.int64]
     """What a lane's last fence releases by the stores that follow it."""
+    block_released: NDArray[np.int64]
+    """What the fences of all threads of the block before its last full barrier release."""
+    block_fenced: NDArray[np.bool_]
+    """Whether lanes of the block have executed fences since."""
     arrived: NDArray[np.uint32]
     waiting: NDArray[np.uint32]
     """Per block, barrier and warp: the lanes that have arrived since the barrier last opened."""
@@ -98,6 +103,8 @@ def begin_launch() -> Ordering:
         block_acquired=nothing.astype(bool),
         pending=np.zeros((0, 2), np.int64),
         released=np.zeros((0, 2), np.int64),
+        block_released=nothing,
+        block_fenced=nothing.astype(bool),
         arrived=np.zeros((0, BARRIERS, 0), np.uint32),
         waiting=np.zeros((0, BARRIERS, 0), np.uint32),
         threads_asked=np.zeros((0, BARRIERS), np.int64),
@@ -125,6 +132,8 @@ def begin_chunk(order: Ordering, first_block: int, blocks: int, threads_per_bloc
         block_acquired=np.zeros(blocks, bool),
         pending=np.zeros((blocks * threads_per_block, 2), np.int64),
         released=np.zeros((blocks * threads_per_block, 2), np.int64),
+        block_released=np.zeros(blocks, np.int64),
+        block_fenced=np.zeros(blocks, bool),
         arrived=np.zeros((blocks, BARRIERS, warps), np.uint32),
         waiting=np.zeros((blocks, BARRIERS, warps), np.uint32),
         threads_asked=np.zeros((blocks, BARRIERS), np.int64),
@@ -136,7 +145,7 @@ def with_room(order: Ordering) -> Ordering:
     """The same order, with room for what one more event can add."""
     if not lacks_room(order):
         return order
-    nodes = np.zeros((2 * len(order.nodes) + 8 * order.threads_per_block, NODE_COLUMNS), np.int64)
+    nodes = np.zeros((2 * len(order.nodes) + 16 * order.threads_per_block, NODE_COLUMNS), np.int64)
     nodes[: len(order.nodes)] = order.nodes
     marks = np.zeros(len(nodes), np.int64)
     objects = np.flatnonzero(order.object_keys)
@@ -160,7 +169,7 @@ def lacks_room(order: Ordering) -> bool:
     """Whether one more event could find no room."""
     counters = order.counters
     nodes_left = len(order.nodes) - counters[NODES]
-    return nodes_left < 4 * order.threads_per_block + 64 or 2 * (counters[OBJECTS] + 4) > len(order.object_keys)
+    return nodes_left < 8 * order.threads_per_block + 64 or 2 * (counters[OBJECTS] + 4) > len(order.object_keys)
 
 
 # The graph
@@ -284,6 +293,25 @@ def _known_by_lanes(order, warp, lanes, block):
 
 
 @compiled
+def _released_by_lanes(order, warp, lanes, block, scope):
+    """A node of all that the fences of these lanes of a warp release."""
+    node = 0
+    first = block * order.threads_per_block + warp % order.warps_per_block * WARP_SIZE
+    for number in range(WARP_SIZE):
+        if lanes >> np.uint32(number) & np.uint32(1):
+            node = _join(order, node, order.released[first + number, scope])
+    return node
+
+
+@compiled
+def _let_lanes_release(order, warp, lanes, block, scope, node):
+    first = block * order.threads_per_block + warp % order.warps_per_block * WARP_SIZE
+    for number in range(WARP_SIZE):
+        if lanes >> np.uint32(number) & np.uint32(1):
+            order.released[first + number, scope] = node
+
+
+@compiled
 def _let_lanes_know(order, warp, lanes, block, node):
     first = block * order.threads_per_block + warp % order.warps_per_block * WARP_SIZE
     for number in range(WARP_SIZE):
@@ -296,15 +324,17 @@ def _let_lanes_know(order, warp, lanes, block, node):
 def meet(order, warp, lanes):
     """Lanes of a warp of the chunk pass a warp barrier."""
     block = warp // order.warps_per_block
-    living = order.existing[warp % order.warps_per_block] & ~order.exited[warp]
-    if lanes & living == living:
+    if order.block_fenced[block]:
+        for scope in (IN_BLOCK, EVERYWHERE):
+            _let_lanes_release(order, warp, lanes, block, scope, _released_by_lanes(order, warp, lanes, block, scope))
+    if lanes == order.existing[warp % order.warps_per_block]:
         if order.block_acquired[block]:
-            _let_lanes_know(order, warp, living, block, _known_by_lanes(order, warp, living, block))
+            _let_lanes_know(order, warp, lanes, block, _known_by_lanes(order, warp, lanes, block))
         order.counters[NOW] += 1
         order.warp_time[warp] = order.counters[NOW]
     else:
         others = _known_by_lanes(order, warp, lanes, block)
-        node = _node(order, warp, lanes | order.exited[warp], others, 0)
+        node = _node(order, warp, lanes, others, 0)
         _let_lanes_know(order, warp, lanes, block, node)
         order.counters[NOW] += 1
 
@@ -343,6 +373,8 @@ def open_barrier(order, block, barrier):
     if is_full:
         pass_barrier(order, block)
     else:
+        if order.block_fenced[block]:
+            _share_releases(order, block, order.waiting[block, barrier])
         node = order.arrival_known[block, barrier]
         for warp in range(order.warps_per_block):
             lanes = order.waiting[block, barrier, warp]
@@ -360,12 +392,34 @@ def open_barrier(order, block, barrier):
 
 
 @compiled
+def _share_releases(order, block, waiting):
+    """Threads of some warps of a block have met: each releases what the fences of all of them do."""
+    first = block * order.warps_per_block
+    for scope in (IN_BLOCK, EVERYWHERE):
+        node = 0
+        for warp in range(order.warps_per_block):
+            node = _join(order, node, _released_by_lanes(order, first + warp, waiting[warp], block, scope))
+        for warp in range(order.warps_per_block):
+            _let_lanes_release(order, first + warp, waiting[warp], block, scope, node)
+
+
+@compiled
 def pass_barrier(order, block):
     """All threads of a block pass a barrier, or have exited before."""
+    if order.block_fenced[block]:
+        _gather_releases(order, block)
     if order.block_acquired[block]:
         _share_knowledge(order, block)
     order.counters[NOW] += 1
     order.barrier_time[block] = order.counters[NOW]
+
+
+@compiled
+def _gather_releases(order, block):
+    for lane in range(block * order.threads_per_block, (block + 1) * order.threads_per_block):
+        order.block_released[block] = _join(order, order.block_released[block], order.released[lane, EVERYWHERE])
+        order.released[lane] = 0
+    order.block_fenced[block] = False
 
 
 @compiled
@@ -412,6 +466,7 @@ def fence(order, lane, block, acquires, releases, within_block):
             _complete_acquires(order, lane, block)
     if releases:
         order.released[lane, IN_BLOCK] = _done_by(order, lane, block)
+        order.block_fenced[block] = True
         if not within_block:
             order.released[lane, EVERYWHERE] = order.released[lane, IN_BLOCK]
 
@@ -423,7 +478,8 @@ def synchronise(order, lane, block, location, reads, writes, acquires, releases,
     `location` tells apart all bytes of memory, those of different blocks' shared memory too. A store that does not
     read begins anew what the location publishes; a read-modify-write adds to it.
     """
-    if order.counters[OBJECTS] == 0 and not releases and order.released[lane, IN_BLOCK] == 0:
+    released = order.released[lane]
+    if order.counters[OBJECTS] == 0 and not releases and released[IN_BLOCK] == 0 and order.block_released[block] == 0:
         return
     whose = np.uint64(order.first_block + block + 1)
     near, far = location ^ whose * np.uint64(0x9E3779B97F4A7C15), location
@@ -440,7 +496,8 @@ def synchronise(order, lane, block, location, reads, writes, acquires, releases,
             order.pending[lane, EVERYWHERE] = _join(order, order.pending[lane, EVERYWHERE], everywhere)
             order.block_acquired[block] = True
     if writes:
-        in_block, everywhere = order.released[lane, IN_BLOCK], order.released[lane, EVERYWHERE]
+        released[EVERYWHERE] = _join(order, released[EVERYWHERE], order.block_released[block])
+        in_block, everywhere = released[IN_BLOCK], released[EVERYWHERE]
         if releases:
             in_block = _done_by(order, lane, block)
             everywhere = in_block

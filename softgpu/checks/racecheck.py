@@ -151,7 +151,7 @@ def _reaches(launch: Launch, start: int, end: int) -> bool:
             return True
         operation = program.operations[pc]
         control = operation.control
-        if isinstance(control, Barrier):
+        if isinstance(control, Barrier) and operation.guard is None:
             continue
         if isinstance(control, Branch):
             pending += [labels[label] for label in control.labels]

@@ -93,15 +93,13 @@ def _report(launch: Launch, row: NDArray[np.int64]) -> Report:
 
 
 def _deadlock(launch: Launch, failure: BarrierDeadlock) -> Report:
-    x, y, _ = launch.grid
-    block = failure.block[0] + x * (failure.block[1] + y * failure.block[2])
     operations = launch.program.operations
     pcs = [next(pc for pc, one in enumerate(operations) if one.instruction.line == line) for line in failure.lines]
     places = tuple(place_of(launch, pc) for pc in pcs)
     detail = f"only {failure.arrived} of {failure.expected} threads executed it, so that it can never open: "
-    others = [f"others wait at {other}" for other in places[1:]] or ["there are no more to come"]
+    others = [f"others wait at {other}" for other in places[1:]] or [failure.elsewhere]
     what = _DIVERGENT_WARP if failure.barrier is None else _DIVERGENT_BLOCK
-    thread = thread_of(launch, block * launch.threads_per_block)
+    thread = Thread(failure.thread, failure.block)
     return _made(launch, what, Severity.ERROR, places, thread, detail + ", ".join(others), 1)
 
 

@@ -307,6 +307,7 @@ class Execution:
             arrived=int(here.sum()),
             expected=expected,
             block=self._block(slot),
+            thread=coordinates(first, self.launch.block),
             warp=None if number is not None else first // WARP_SIZE,
             lines=[mine.line, *elsewhere],
             source=source_lines([mine]),

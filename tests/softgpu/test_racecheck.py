@@ -93,6 +93,13 @@ spin: ld.volatile.global.u32 %r7, [%rd1]; mov.u32 %r8, %nctaid.x; setp.lt.u32 %p
 wait: bar.sync 0; mov.u32 %r8, %nctaid.x;
 mul.lo.u32 %r8, %r8, %r5; sub.u32 %r8, %r8, %r4; mad.wide.u32 %rd4, %r8, 4, %rd1; ld.global.u32 %r9, [%rd4+60]; ret;"""
 
+# All threads of block 0 write and fence, then they meet and one sets the flag that the others wait for.
+ALL_FENCE = """setp.ne.u32 %p2, %r2, 0; @%p2 bra other;
+{before} st.global.u32 [%rd2+64], %r1; {fence} {meet} @%p1 st.volatile.global.u32 [%rd1], 1; ret;
+other: @!%p1 bra met;
+spin: ld.volatile.global.u32 %r6, [%rd1]; setp.eq.u32 %p3, %r6, 0; @%p3 bra spin; membar.gl;
+met: bar.sync 0; ld.global.u32 %r7, [%rd2+64]; ret;"""
+
 ASYNC = """cvta.global.u64 %rd4, %rd1;
 cp.async.ca.shared.global [%r3], [%rd2], 4; {wait} {barrier}
 ld.shared.u32 %r6, [%r3{offset}]; st.global.u32 [%rd3+4096], %r6; ret;"""
@@ -159,6 +166,12 @@ CLEAN = {
         produced="bar.sync 1, 64;", consumed="bar.sync 1, 64;", reused="bar.sync 2, 64;", free="bar.sync 2, 64;"
     ),
     "a barrier of the grid": GRID_BARRIER.format(fence="membar.gl;"),
+    "a fence of each thread and a barrier before the flag": ALL_FENCE.format(
+        before="", fence="membar.gl;", meet="bar.sync 0;"
+    ),
+    "a fence of each thread and a barrier of some threads": ALL_FENCE.format(
+        before="", fence="fence.acq_rel.gpu;", meet="mov.u32 %r8, 96; min.u32 %r8, %r8, %r5; bar.sync 1, %r8;"
+    ),
     "an asynchronous copy": ASYNC.format(wait="cp.async.wait_all;", barrier="bar.sync 0;", offset="+4"),
     "a thread's own asynchronous copy": ASYNC.format(wait="cp.async.wait_all;", barrier="", offset=""),
     "an mbarrier": MBARRIER.format(
@@ -284,6 +297,35 @@ RACES = {
         "shared",
     ),
     "a barrier of the grid without fences": (GRID_BARRIER.format(fence=""), "RAW", "global"),
+    "a barrier, but no fence, before the flag": (
+        ALL_FENCE.format(before="", fence="@%p1 membar.gl;", meet="bar.sync 0;"),
+        "RAW",
+        "global",
+    ),
+    "a fence of the block before the flag": (
+        ALL_FENCE.format(before="", fence="membar.cta;", meet="bar.sync 0;"),
+        "RAW",
+        "global",
+    ),
+    "a fence before the data": (ALL_FENCE.format(before="membar.gl;", fence="", meet="bar.sync 0;"), "RAW", "global"),
+    "fences, but no barrier, before the flag": (
+        ALL_FENCE.format(before="", fence="membar.gl;", meet=""),
+        "RAW",
+        "global",
+    ),
+    "a barrier that a warp passes alone": (
+        "st.shared.u32 [%r3], %r1; bar.sync 1, 32; ld.shared.u32 %r6, [%r3+128]; ret;",
+        "RAW",
+        "shared",
+    ),
+    "a barrier that is passed every other time": (
+        """mov.u32 %r6, 0;
+        again: and.b32 %r7, %r6, 1; setp.eq.u32 %p2, %r7, 0; shl.b32 %r7, %r7, 10; add.u32 %r8, %r3, %r7;
+        st.shared.u32 [%r8], %r6; @%p2 bar.sync 0; ld.shared.u32 %r9, [%r8+4];
+        add.u32 %r6, %r6, 1; setp.lt.u32 %p3, %r6, 4; @%p3 bra again; ret;""",
+        "RAW",
+        "shared",
+    ),
     "an asynchronous copy before its wait": (ASYNC.format(wait="", barrier="", offset=""), "RAW", "shared"),
     "an asynchronous copy with a barrier, but no wait": (
         ASYNC.format(wait="", barrier="bar.sync 0;", offset="+4"),
@@ -322,6 +364,19 @@ def test_a_warp_barrier_of_some_lanes_orders_only_those(kernel):
     assert check(kernel(BEGIN + body.format("-1") + read), block=32) == []
     (report,) = check(kernel(BEGIN + halves + body.format("%r8") + read), block=32)
     assert report.severity == Severity.WARNING and report.count == 32
+
+
+def test_a_warp_barrier_does_not_order_those_who_exited_without_it(kernel):
+    body = "setp.lt.u32 %p2, %r1, 16; st.shared.u32 [%r3], %r1; @!%p2 ret; bar.warp.sync 0xffff; "
+    (report,) = check(kernel(BEGIN + body + "ld.shared.u32 %r6, [%r3+64]; ret;"), block=32)
+    assert report.severity == Severity.WARNING and report.count == 16
+    assert check(kernel(BEGIN + body + "xor.b32 %r6, %r1, 8; ld.shared.u32 %r6, [%r3]; ret;"), block=32) == []
+
+
+def test_a_fence_of_each_lane_and_a_warp_barrier_before_the_flag(kernel):
+    for fence, races in (("membar.gl;", 0), ("@%p1 membar.gl;", 1)):
+        body = ALL_FENCE.format(before="", fence=fence, meet="bar.warp.sync -1;")
+        assert len(check(kernel(BEGIN + body), grid=2, block=32)) == races
 
 
 def test_equal_values_are_no_error(kernel):

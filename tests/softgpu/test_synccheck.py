@@ -88,6 +88,23 @@ def test_a_barrier_that_never_opens(kernel):
     assert any("so that it can never open" in str(report) for report in synccheck.reports)
 
 
+def test_the_thread_shown_is_one_that_executed_the_instruction(kernel):
+    split = "and.b32 %r4, %r1, 1; setp.eq.u32 %p4, %r4, 0; @%p4 bra both; {}; both: {}; ret;"
+    for barrier in ("bar.sync 0", "bar.sync 0, 64"):
+        reports = check(kernel(BEGIN + split.format(barrier, "\n" + barrier)), grid=1)
+        (report,) = [report for report in reports if "in warp" in report.what]
+        assert report.threads[0].thread == (1, 0, 0) and report.count == 2
+
+    synccheck = Synccheck()
+    module = kernel(BEGIN + "@%p3 bra other; bar.sync 1, 64; ret; other: bar.arrive 2, 64; ret;")
+    with pytest.raises(BarrierDeadlock) as failure:
+        module.launch("k", 2, 64, [np.zeros(4, np.uint32)], observers=[synccheck])
+    assert failure.value.thread == (32, 0, 0)
+    (report,) = synccheck.reports
+    assert report.threads[0].thread == (32, 0, 0)
+    assert "only 32 of 64 threads executed it, so that it can never open: 32 have exited" in str(report)
+
+
 def test_what_a_report_says(kernel):
     module = kernel(BEGIN + '.file 1 "sum.mojo"\n.loc 1 5 3\n@!%p1 ret;\n.loc 1 6 3\nbar.sync 0;\nret;')
     (report,) = check(module)
