@@ -53,7 +53,8 @@ class Memcheck(Observer):
         from softgpu.checks import invalid
 
         positions = np.empty(len(events), np.int64)
-        count = invalid.find(events, self._bounds, positions)
+        # Where not all rows are written, the engine compares with the bounds.
+        count = invalid.find(events, self._bounds, Rows.ALL in launch.rows, positions)
         if count:
             self._collect(launch, events[positions[:count]])
 

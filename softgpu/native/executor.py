@@ -112,7 +112,7 @@ class Execution:
         self.facts = np.zeros((slots, runtime.FACTS), np.int64)
         self.facts[:, runtime.BLOCK] = -1
         self.used = np.zeros((slots, threads), np.int64)
-        self.times = np.zeros((slots, runtime.BARRIERS, threads), np.int64)
+        self.times = np.zeros((slots, runtime.BARRIERS, -(-threads // WARP_SIZE) * WARP_SIZE), np.int64)
         self.progress = np.zeros(runtime.PROGRESS_WORDS, np.int64)
         self.grid = np.array(launch.grid, np.int64)
         self.allocations = launch.memory.allocations

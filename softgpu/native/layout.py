@@ -60,7 +60,9 @@ EXCHANGE = 2  # what a suspended thread asks for, and what it gets
 EXCHANGE_WORDS = 5
 REGISTERS = EXCHANGE + EXCHANGE_WORDS
 
-# What a thread returns.
+# What a thread returns, in the low bits; above STATUS_BITS, at a barrier that needs no operands but constants, the
+# position of the instruction plus 1.
+STATUS_BITS = 8
 EXITED = 0
 AT_BARRIER = 1  # exchange: number, thread count, what it does there (bits of softgpu.native.runtime), and its vote;
 # the answer: how many voted yes, and how many arrived

@@ -27,7 +27,8 @@ WAITING = ARRIVED + BARRIERS  # one row a barrier: those who wait for it to open
 VOTES = WAITING + BARRIERS  # one row a barrier: those who voted yes as they arrived
 TOLD = VOTES + BARRIERS  # those of whose exit there is a row
 EXISTING = TOLD + 1
-MASK_ROWS = TOLD + 2
+PLACE = TOLD + 2  # no lanes, but where all that have not exited wait, as threads return it; 0 for several places
+MASK_ROWS = TOLD + 3
 
 # Columns of the facts of a block: the thread counts asked for at its barriers, and
 TOUCHED = BARRIERS  # bits of the barriers at which somebody has arrived
@@ -88,6 +89,9 @@ def _begin(
     block: int,
 ) -> None:
     """Set up a slot for a block."""
+    for barrier in range(BARRIERS):
+        if facts[slot, TOUCHED] >> barrier & 1:
+            times[slot, barrier] = 0
     masks[slot] = 0
     for warp in range(masks.shape[2]):
         lanes = min(WARP_SIZE, threads - warp * WARP_SIZE)
@@ -95,7 +99,6 @@ def _begin(
     facts[slot] = 0
     facts[slot, BLOCK] = block
     used[slot] = 0
-    times[slot] = 0
     shared[0, slot] = 0xFF
     local[0, slot] = 0xFF
     for written in (shared[1:], local[1:]):
@@ -189,7 +192,7 @@ def _open(
         _tell_opening(context, frames, frame_bytes, masks, facts, threads, slot, barrier, last, exited)
     for warp in range(masks.shape[2]):
         waiting = masks[slot, WAITING + barrier, warp]
-        for lane in range(WARP_SIZE):
+        for lane in range(WARP_SIZE if masks[slot, PLACE, warp] == 0 else 0):
             if waiting >> lane & 1:
                 frame = frames + (warp * WARP_SIZE + lane) * frame_bytes
                 if _frame_word(frame, layout.EXCHANGE + 2) & REDUCES:
@@ -226,6 +229,9 @@ def _tell_opening(
     is_regular = is_regular and is_full
     thread = 0
     while is_regular and thread < threads:
+        if masks[slot, PLACE, thread // WARP_SIZE]:
+            thread += WARP_SIZE
+            continue
         first = frames + thread * frame_bytes
         place = _frame_word(first, layout.WAITS_AT)
         for lane in range(1, min(WARP_SIZE, threads - thread)):
@@ -266,9 +272,9 @@ def _tell_exits(context: NDArray, frames: int, frame_bytes: int, masks: NDArray,
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, warp: int, waits: bool) -> None:
     """Report those lanes of a warp that have arrived at the barrier they are at, and whether they wait there."""
-    while lanes:
-        lane = _lowest(lanes)
-        lanes &= lanes - 1
+    for lane in range(WARP_SIZE):
+        if not lanes >> lane & 1:
+            continue
         frame = frames + lane * frame_bytes
         does = _frame_word(frame, layout.EXCHANGE + 2)
         if does & ARRIVES and (does & WAITS != 0) == waits:
@@ -280,10 +286,22 @@ def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _arrive(
-    frames: int, frame_bytes: int, masks: NDArray, facts: NDArray, times: NDArray, slot: int, warp: int, lanes: int
+    frames: int,
+    frame_bytes: int,
+    masks: NDArray,
+    facts: NDArray,
+    times: NDArray,
+    slot: int,
+    warp: int,
+    lanes: int,
+    at: int,
 ) -> int:
-    """Lanes of a warp are at barriers. Returns bits of these; or, if there is no such barrier, -1 less the lane."""
+    """Lanes of a warp are at barriers. Returns bits of these; or, if there is no such barrier, -1 less the lane.
+
+    `at` is where they are, if they all are at the same place.
+    """
     arrivals = 0
+    masks[slot, PLACE, warp] = at if lanes == masks[slot, ALIVE, warp] else 0
     while lanes:
         first = _lowest(lanes)
         frame = frames + first * frame_bytes
@@ -292,8 +310,11 @@ def _arrive(
         if (barrier >= BARRIERS - 1 and not does & OF_CLUSTER) or count % WARP_SIZE:
             return -1 - first
         often = times[slot, barrier]
-        here, votes = 0, 0
-        for lane in range(first, WARP_SIZE):
+        here, votes = lanes if at else 0, 0
+        if at and does & ARRIVES:
+            for lane in range(WARP_SIZE):
+                often[warp * WARP_SIZE + lane] += lanes >> lane & 1
+        for lane in range(first, 0 if at else WARP_SIZE):
             if lanes >> lane & 1:
                 frame = frames + lane * frame_bytes
                 if (
@@ -379,10 +400,7 @@ def _tell_meeting(
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _lowest(mask: int) -> int:
     """The position of the lowest one."""
-    position = 0
-    while not mask >> position & 1:
-        position += 1
-    return position
+    return _count((mask & -mask) - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -499,33 +517,36 @@ def _run_lanes(
     first_thread: int,
     lanes: int,
     budget: int,
-) -> tuple[int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int]:
     """Let lanes of a warp run, one after the other. Returns what stops the launch, or else DONE, or FULL; the lane at
-    which it stopped; and which lanes have exited, wait for their warp, wait at a barrier, and used up their turn."""
+    which it stopped; which lanes have exited, wait for their warp, wait at a barrier, and used up their turn; and where
+    those at a barrier are, if that is the same place."""
     context_address = context.ctypes.data
-    exited, at_warp, at_barrier, yielded = 0, 0, 0, 0
+    exited, at_warp, at_barrier, yielded, at = 0, 0, 0, 0, 0
     for lane in range(WARP_SIZE):
         if not lanes >> lane & 1:
             continue
         if context[layout.CURSOR] > context[layout.CURSOR_LIMIT]:
-            return layout.FULL, lane, exited, at_warp, at_barrier, yielded
+            return layout.FULL, lane, exited, at_warp, at_barrier, yielded, at
         before = context[layout.EXECUTED]
-        status = call_thread(function, context_address, frames + lane * frame_bytes, first_thread + lane)
+        answer = call_thread(function, context_address, frames + lane * frame_bytes, first_thread + lane)
+        status, place = answer & (1 << layout.STATUS_BITS) - 1, answer >> layout.STATUS_BITS
         if status == layout.EXITED:
             exited |= 1 << lane
             continue
         if status >= layout.FAULTED:
-            return status, lane, exited, at_warp, at_barrier, yielded
+            return status, lane, exited, at_warp, at_barrier, yielded, at
         used[first_thread + lane] += context[layout.EXECUTED] - before
         if status == layout.AT_WARP:
             at_warp |= 1 << lane
         elif status == layout.AT_BARRIER:
+            at = place if at_barrier == 0 or at == place else 0
             at_barrier |= 1 << lane
         else:
             yielded |= 1 << lane
         if used[first_thread + lane] > budget:
-            return OVER_BUDGET, lane, exited, at_warp, at_barrier, yielded
-    return DONE, 0, exited, at_warp, at_barrier, yielded
+            return OVER_BUDGET, lane, exited, at_warp, at_barrier, yielded, at
+    return DONE, 0, exited, at_warp, at_barrier, yielded, at
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
@@ -562,7 +583,7 @@ def _run_block(
                 lanes = masks[slot, READY, warp] & ~spinning
                 if lanes == 0:
                     break
-                status, lane, exited, at_warp, at_barrier, yielded = _run_lanes(
+                status, lane, exited, at_warp, at_barrier, yielded, place = _run_lanes(
                     function, context, warp_frames, frame_bytes, spent, warp * WARP_SIZE, lanes, budget
                 )
                 moved = moved or exited | at_warp | at_barrier != 0
@@ -573,12 +594,13 @@ def _run_block(
                 if exited:
                     arrivals |= facts[slot, TOUCHED]
                 if at_barrier:
-                    at = _arrive(warp_frames, frame_bytes, masks, facts, times, slot, warp, at_barrier)
+                    at = _arrive(warp_frames, frame_bytes, masks, facts, times, slot, warp, at_barrier, place)
                     if at < 0:
                         status, lane = BAD_BARRIER, -1 - at
                     else:
                         arrivals |= at
                         if context[layout.ROWS] & SYNCHRONISATIONS and not context[layout.ROWS] & ALL_ROWS:
+                            # Of those who wait, when the barrier opens.
                             _tell_arrivals(context, warp_frames, frame_bytes, at_barrier, warp, False)
                 if status != DONE:
                     progress[THREAD] = warp * WARP_SIZE + lane

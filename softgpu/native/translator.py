@@ -207,7 +207,10 @@ class Translator:
                 EventFlag.ALIGNED if is_aligned(self.operation.instruction) else 0
             )
             self.row(EventKind.ARRIVE, flags=flags, detail=exchange[0], value=exchange[1])
-        self.suspend(layout.AT_BARRIER, exchange)
+        status = layout.AT_BARRIER
+        if barrier.reduction is None and isinstance(number, ir.Constant) and isinstance(count, ir.Constant):
+            status |= self.pc + 1 << layout.STATUS_BITS
+        self.suspend(status, exchange)
         if barrier.reduction is None:
             return
         assert destination is not None
