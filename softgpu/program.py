@@ -177,9 +177,11 @@ class Program:
         return self.kernel.variables.get(name) or self.module.variables.get(name)
 
     def space_of(self, name: str) -> str | None:
-        """The state space of a variable or parameter; None where there is none of that name."""
-        if name in self.parameter_offsets:
-            return "param"
+        """The state space that a variable or parameter is placed in; None where there is none of that name."""
+        placed = {"param": self.parameter_offsets, "shared": self.shared_offsets, "local": self.local_offsets}
+        for space, offsets in placed.items():
+            if name in offsets:
+                return space
         variable = self.variable(name)
         return variable.space if variable else None
 
