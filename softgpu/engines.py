@@ -30,7 +30,7 @@ _CHUNK_THREADS = 1 << 18
 """Of chunks that nobody must see in lock-step."""
 
 
-def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: int | None = None) -> None:
+def run(launch: Launch, budget: int | None, engine: str | None = None, shuffle_seed: int | None = None) -> None:
     """Execute a launch to its end. Raises KernelError, or LaunchError where the engine asked for cannot run it.
 
     Chunks of blocks that an observer follows who must see them in lock-step run so; the others run as native code.
@@ -39,7 +39,7 @@ def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: in
     if engine not in (None, *ENGINES):
         raise LaunchError(f"there is no engine '{engine}': it is one of {', '.join(ENGINES)}")
     if engine == "lockstep":
-        scheduler.run(launch, budget, shuffle_seed)
+        scheduler.run(launch, budget or scheduler.DEFAULT_BUDGET, shuffle_seed)
         return
     witnesses = [observer for observer in launch.observers if _overrides(observer, _LOCKSTEP_HOOKS)]
     others = [observer for observer in launch.observers if observer not in witnesses]
@@ -50,7 +50,7 @@ def run(launch: Launch, budget: int, engine: str | None = None, shuffle_seed: in
         reason = compiled if isinstance(compiled, str) else "an observer must see it in lock-step"
         raise LaunchError(f"the native engine cannot run kernel {launch.kernel}: {reason}; use the lock-step engine")
     if isinstance(compiled, str):
-        scheduler.run(launch, budget, shuffle_seed)
+        scheduler.run(launch, budget or scheduler.DEFAULT_BUDGET, shuffle_seed)
     else:
         _run_chunks(launch, budget, compiled, chunks, others)
 
@@ -100,7 +100,7 @@ def _translation(launch: Launch, rows: Rows, shuffle_seed: int | None, wanted: b
 
 def _run_chunks(
     launch: Launch,
-    budget: int,
+    budget: int | None,
     compiled: Compiled,
     chunks: Sequence[tuple[int, int, bool]],
     others: Sequence[Observer],
@@ -115,7 +115,9 @@ def _run_chunks(
         for first, count, seen in chunks:
             if seen:
                 with np.errstate(all="ignore"):
-                    scheduler.run_chunk(launch, first, count, budget, np.random.default_rng(0))
+                    scheduler.run_chunk(
+                        launch, first, count, budget or scheduler.DEFAULT_BUDGET, np.random.default_rng(0)
+                    )
                 continue
             launch.chunk = native.Blocks(launch, first, count)
             _call(others, "chunk_begin", launch)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from softgpu import engines, scheduler
+from softgpu import engines
 from softgpu.errors import Dim3, LaunchError
 from softgpu.machine import Launch
 from softgpu.memory import Allocation, Memory
@@ -64,7 +64,7 @@ class Module:
         args: Sequence[NDArray | np.generic],
         shared_bytes: int = 0,
         observers: Sequence[Observer] = (),
-        instruction_budget: int = scheduler.DEFAULT_BUDGET,
+        instruction_budget: int | None = None,
         engine: str | None = None,
         shuffle_seed: int | None = None,
     ) -> None:
@@ -77,7 +77,11 @@ class Module:
         because they do not say how many bits they have. `shared_bytes` is a block's dynamic shared memory.
         `engine` is one of softgpu.engines.ENGINES; without it the fastest that can run the launch is taken.
 
-        A kernel that issues more than `instruction_budget` instructions is stopped. With a `shuffle_seed`, a number
+        A kernel that does not end is stopped: `instruction_budget` is how many instructions a thread may execute. By
+        default that is a thousand million in native code, where so many threads may also be looping that they are
+        stopped together, when nobody has come to an end or met others for some seconds. In lock-step, where an
+        instruction is issued once for many threads, all that are issued for some blocks count, and the default is four
+        million. With a `shuffle_seed`, a number
         from 0, blocks and warps run in an order that depends on it: a kernel whose result depends on their order then
         gives different results for different seeds, but the same for the same seed.
 
@@ -128,13 +132,14 @@ class Module:
         memory: Memory,
         shared_bytes: int = 0,
         observers: Sequence[Observer] = (),
-        instruction_budget: int = scheduler.DEFAULT_BUDGET,
+        instruction_budget: int | None = None,
         engine: str | None = None,
         shuffle_seed: int | None = None,
     ) -> None:
         """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter."""
         _check_number("shared_bytes", shared_bytes, 0)
-        _check_number("instruction_budget", instruction_budget, 1)
+        if instruction_budget is not None:
+            _check_number("instruction_budget", instruction_budget, 1)
         if shuffle_seed is not None:
             _check_number("shuffle_seed", shuffle_seed, 0)
         program = self.program(kernel_name)

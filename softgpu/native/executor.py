@@ -31,6 +31,8 @@ from softgpu.native.translator import NotTranslated
 from softgpu.program import Branch, Operation, Program
 from softgpu.scheduler import source_lines
 
+DEFAULT_BUDGET = 1 << 30
+LARGEST_BUDGET = 1 << 58
 BLOCKS_PER_CALL = 4096
 """Python sees to signals in between."""
 THREADS_IN_FLIGHT = 16384
@@ -90,10 +92,11 @@ class Execution:
         self,
         launch: Launch,
         compiled: Compiled,
-        budget: int,
+        budget: int | None,
         listeners: Sequence[Callable[[NDArray], None]] = (),
     ):
-        self.launch, self.compiled, self.budget, self.listeners = launch, compiled, budget, listeners
+        self.launch, self.compiled, self.listeners = launch, compiled, listeners
+        self.budget = min(budget or DEFAULT_BUDGET, LARGEST_BUDGET)
         threads = launch.threads_per_block
         program = launch.program
         shared_bytes = program.shared_bytes + launch.shared_bytes

@@ -28,15 +28,17 @@ VOTES = WAITING + BARRIERS  # one row a barrier: those who voted yes as they arr
 TOLD = VOTES + BARRIERS  # those of whose exit there is a row
 EXISTING = TOLD + 1
 PLACE = TOLD + 2  # no lanes, but where all that have not exited wait, as threads return it; 0 for several places
-MASK_ROWS = TOLD + 3
+SPENT_TURN = TOLD + 3  # those who must let others run
+MASK_ROWS = SPENT_TURN + 1
 
 # Columns of the facts of a block: the thread counts asked for at its barriers, and
 TOUCHED = BARRIERS  # bits of the barriers at which somebody has arrived
 BLOCK = BARRIERS + 1  # linear index in the grid, -1 for none
-LEVEL = BARRIERS + 2  # how long turns have become
+LEVEL = BARRIERS + 2  # rounds since a thread got anywhere
 LAST = BARRIERS + 3  # operation of the last arrival at a barrier
 EPOCH = BARRIERS + 4  # the clock when a barrier last opened for all of the block
-FACTS = BARRIERS + 5
+FAVOURED = BARRIERS + 5  # who gets longer turns
+FACTS = BARRIERS + 6
 
 # Rows of events.
 ROW_BYTES = EVENT.itemsize
@@ -54,7 +56,9 @@ WAITS, ARRIVES, REDUCES, OF_CLUSTER, IS_ALIGNED = 1, 2, 4, 8, 16
 NEXT = 0
 SLOT = 1
 THREAD = 2
-PROGRESS_WORDS = 3
+MOVED = 3  # instructions executed when a thread last got anywhere
+PAUSED = 4  # whether to go on where it stopped
+PROGRESS_WORDS = 5
 
 # What run() returns besides what a thread returns.
 DONE = 0
@@ -63,8 +67,16 @@ OVER_BUDGET = 17
 BAD_BARRIER = 18
 _STUCK = 19
 
-FIRST_TURN = 4096
-TURN_GROWTH = 32
+TURN = 4096
+"""Instructions after which others get a turn: the thread may be waiting for them."""
+LONG_TURNS = (TURN, TURN << 5, TURN << 10)
+LONG_TURNS_IN_A_ROW = 16
+"""While nobody gets anywhere, one thread after the other gets longer turns, so that those who do not wait come to their
+end."""
+CALL_INSTRUCTIONS = 1 << 26
+"""After which run() returns to Python, which sees to signals; less than a tenth of a second."""
+PATIENCE = 1 << 34
+"""Instructions that all threads may execute, some seconds, in which nobody gets anywhere."""
 
 
 @njit(inline="always", cache=True)
@@ -517,10 +529,13 @@ def _run_lanes(
     first_thread: int,
     lanes: int,
     budget: int,
+    turn: int,
+    favoured: int,
+    long_turn: int,
 ) -> tuple[int, int, int, int, int, int, int]:
-    """Let lanes of a warp run, one after the other. Returns what stops the launch, or else DONE, or FULL; the lane at
-    which it stopped; which lanes have exited, wait for their warp, wait at a barrier, and used up their turn; and where
-    those at a barrier are, if that is the same place."""
+    """Let lanes of a warp run, one after the other, the favoured thread for longer. Returns what stops the launch, or
+    else DONE, or FULL; the lane at which it stopped; which lanes have exited, wait for their warp, wait at a barrier,
+    and used up their turn; and where those at a barrier are, if that is the same place."""
     context_address = context.ctypes.data
     exited, at_warp, at_barrier, yielded, at = 0, 0, 0, 0, 0
     for lane in range(WARP_SIZE):
@@ -529,6 +544,8 @@ def _run_lanes(
         if context[layout.CURSOR] > context[layout.CURSOR_LIMIT]:
             return layout.FULL, lane, exited, at_warp, at_barrier, yielded, at
         before = context[layout.EXECUTED]
+        own_turn = long_turn if first_thread + lane == favoured else turn
+        context[layout.TURN] = min(own_turn, budget - used[first_thread + lane])
         answer = call_thread(function, context_address, frames + lane * frame_bytes, first_thread + lane)
         status, place = answer & (1 << layout.STATUS_BITS) - 1, answer >> layout.STATUS_BITS
         if status == layout.EXITED:
@@ -550,6 +567,16 @@ def _run_lanes(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+def _next_ready(ready: NDArray, thread: int) -> int:
+    """The first thread from this one on that can run, or else the first of all."""
+    size = len(ready) * WARP_SIZE
+    for number in range(thread, thread + size):
+        if ready[number % size // WARP_SIZE] >> number % WARP_SIZE & 1:
+            return number % size
+    return -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
 def _run_block(
     function: int,
     context: NDArray,
@@ -568,26 +595,29 @@ def _run_block(
     progress[SLOT] = slot
     spent = used[slot]
     base = frames + slot * threads * frame_bytes
-    first_turn = min(FIRST_TURN * TURN_GROWTH ** facts[slot, LEVEL], max(budget // 2, 1), budget)
-    context[layout.TURN] = first_turn
+    longest = max(budget // 2, 1)
+    turn, long_turn, favoured = min(TURN, longest), TURN, -1
+    if facts[slot, LEVEL] > 0:
+        favoured = _next_ready(masks[slot, READY], facts[slot, FAVOURED])
+        long_turn = min(LONG_TURNS[min(facts[slot, LEVEL], len(LONG_TURNS) - 1)], longest)
     moved, opened = False, True
     while opened:
         opened = False
         for warp in range(masks.shape[2]):
-            spinning = 0
             arrivals = facts[slot, TOUCHED]
             warp_frames = base + warp * WARP_SIZE * frame_bytes
             while True:
                 if masks[slot, AT_WARP, warp]:
                     _meet(context, warp_frames, frame_bytes, masks, slot, warp)
-                lanes = masks[slot, READY, warp] & ~spinning
+                lanes = masks[slot, READY, warp] & ~masks[slot, SPENT_TURN, warp]
                 if lanes == 0:
                     break
                 status, lane, exited, at_warp, at_barrier, yielded, place = _run_lanes(
-                    function, context, warp_frames, frame_bytes, spent, warp * WARP_SIZE, lanes, budget
-                )
+                    function, context, warp_frames, frame_bytes, spent, warp * WARP_SIZE, lanes, budget, turn, favoured,
+                    long_turn,
+                )  # fmt: skip
                 moved = moved or exited | at_warp | at_barrier != 0
-                spinning |= yielded
+                masks[slot, SPENT_TURN, warp] |= yielded
                 masks[slot, READY, warp] &= ~(exited | at_warp)
                 masks[slot, ALIVE, warp] &= ~exited
                 masks[slot, AT_WARP, warp] |= at_warp
@@ -604,6 +634,7 @@ def _run_block(
                             _tell_arrivals(context, warp_frames, frame_bytes, at_barrier, warp, False)
                 if status != DONE:
                     progress[THREAD] = warp * WARP_SIZE + lane
+                    facts[slot, LEVEL] = 0 if moved else facts[slot, LEVEL]
                     return status
             for barrier in range(BARRIERS):
                 if arrivals >> barrier & 1 and _may_open(masks, facts, times, slot, barrier):
@@ -618,7 +649,10 @@ def _run_block(
         return DONE
     if not ready:
         return DEADLOCK
+    masks[slot, SPENT_TURN] = 0
     facts[slot, LEVEL] = 0 if moved else facts[slot, LEVEL] + 1
+    if facts[slot, LEVEL] % LONG_TURNS_IN_A_ROW == 0:
+        facts[slot, FAVOURED] = favoured + 1
     return _STUCK
 
 
@@ -648,11 +682,15 @@ def run(
     progress: NDArray,
 ) -> int:
     """Run the blocks from progress[NEXT] to `end`, as many at a time as there are slots. Returns DONE, or what stops
-    the launch, with the slot and the thread in `progress`."""
+    the launch, with the slot and the thread in `progress`; or FULL, to be called again, where the rows of events must
+    be consumed or CALL_INSTRUCTIONS have been executed."""
     frame_bytes = 8 * frame_words
+    pause = context[layout.EXECUTED] + CALL_INSTRUCTIONS
+    first = progress[SLOT] if progress[PAUSED] else 0
+    busy = first > 0
+    progress[PAUSED] = 0
     while True:
-        busy = False
-        for slot in range(masks.shape[0]):
+        for slot in range(first, masks.shape[0]):
             while True:
                 if facts[slot, BLOCK] < 0:
                     if progress[NEXT] >= end:
@@ -677,12 +715,23 @@ def run(
                 status = _run_block(
                     function, context, frames, frame_bytes, masks, facts, used, times, threads, budget, slot, progress
                 )
+                executed = context[layout.EXECUTED]
+                if status == DONE or facts[slot, LEVEL] == 0:
+                    progress[MOVED] = executed
                 if status == DONE:
                     facts[slot, BLOCK] = -1
                     continue
                 if status != _STUCK:
+                    progress[PAUSED] = status == layout.FULL
                     return status
+                if executed - progress[MOVED] > max(8 * budget, PATIENCE):
+                    progress[THREAD] = _next_ready(masks[slot, READY], 0)
+                    return OVER_BUDGET
                 busy = True
+                if executed > pause:
+                    progress[SLOT], progress[PAUSED] = slot + 1, 1
+                    return layout.FULL
                 break
         if not busy and progress[NEXT] >= end:
             return DONE
+        first, busy = 0, False

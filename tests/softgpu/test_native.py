@@ -4,8 +4,10 @@ Further tests of the instructions run on both engines: see `engine` in conftest.
 """
 
 import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -175,6 +177,72 @@ def test_many_threads_that_never_end_are_stopped_soon(kernel):
     with pytest.raises(InstructionBudgetExceeded) as caught:
         module.launch("k", 4, 256, [np.zeros(1, np.uint32)], engine="native")
     assert caught.value.lines == (9, 10) and time.perf_counter() - start < 30
+
+
+SPIN = """ld.param.u64 %rd1, [out];
+AGAIN: ld.volatile.global.u32 %r1, [%rd1]; setp.eq.u32 %p1, %r1, 0; @%p1 bra AGAIN; ret;"""
+
+
+@pytest.mark.parametrize(("grid", "block"), [(1, 1), (64, 256)])
+def test_threads_that_wait_for_nobody_are_stopped_soon(kernel, grid, block):
+    start = time.perf_counter()
+    with pytest.raises(InstructionBudgetExceeded):
+        kernel(SPIN).launch("k", grid, block, [np.zeros(1, np.uint32)], engine="native")
+    assert time.perf_counter() - start < 30
+
+
+COUNT = """ld.param.u64 %rd1, [out]; mov.u32 %r3, %tid.x; mov.u32 %r2, 0;
+AGAIN: add.u32 %r2, %r2, 1; ld.global.u32 %r1, [%rd1]; setp.ne.u32 %p1, %r2, LIMIT; @%p1 bra AGAIN;"""
+
+
+def test_the_budget_is_what_one_thread_may_execute(kernel):
+    for turns, fails in ((2400, False), (2600, True)):
+        module = kernel(COUNT.replace("LIMIT", str(turns)) + "st.global.u32 [%rd1+4], %r2; ret;")
+        for engine in engines.ENGINES:
+            out = np.zeros(2, np.uint32)
+            if fails:
+                with pytest.raises(InstructionBudgetExceeded, match="after 10000 instructions"):
+                    module.launch("k", 4, 256, [out], engine=engine, instruction_budget=10_000)
+            else:
+                module.launch("k", 4, 256, [out], engine=engine, instruction_budget=10_000)
+                assert out[1] == turns
+
+
+def test_long_kernels_are_not_stopped(kernel):
+    """One thread with a hundred million instructions; and many that wait for the last, which has five million."""
+    out = np.zeros(2, np.uint32)
+    kernel(COUNT.replace("LIMIT", "25000000") + "st.global.u32 [%rd1+4], %r2; ret;").launch("k", 1, 1, [out])
+    assert out[1] == 25_000_000
+    wait = "setp.ne.u32 %p2, %r3, 255; @%p2 bra WAIT;" + COUNT.replace("LIMIT", "1250000")
+    wait = "mov.u32 %r3, %tid.x; ld.param.u64 %rd1, [out];" + wait + "st.global.u32 [%rd1+4], %r2; ret;"
+    wait += "WAIT: ld.volatile.global.u32 %r1, [%rd1+4]; setp.eq.u32 %p1, %r1, 0; @%p1 bra WAIT; ret;"
+    out = np.zeros(2, np.uint32)
+    kernel(wait).launch("k", 1, 256, [out])
+    assert out[1] == 1_250_000
+
+
+def test_an_interrupt_comes_through(kernel):
+    module = kernel(SPIN)
+    with pytest.raises(InstructionBudgetExceeded):
+        module.launch("k", 1, 1, [np.zeros(1, np.uint32)], instruction_budget=100)
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        module.launch("k", 64, 256, [np.zeros(1, np.uint32)])
+    assert time.perf_counter() - start < 2
+
+
+def test_threads_of_python_launch_at_once(kernel):
+    """Also the first time, when the kernel is compiled."""
+    module = kernel(OUT + "mul.lo.u32 %r5, %r4, %r4; st.global.u32 [%rd1], %r5; ret;")
+    outs = [np.zeros(2000 * 32, np.uint32) for _ in range(8)]
+    threads = [threading.Thread(target=module.launch, args=("k", 2000, 32, [out])) for out in outs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wanted = np.arange(2000 * 32, dtype=np.uint32) ** 2
+    assert all(np.array_equal(out, wanted) for out in outs)
 
 
 def test_only_the_loop_that_never_ends_is_named(kernel):
