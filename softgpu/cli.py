@@ -25,7 +25,7 @@ def main() -> int:
         default=[],
         metavar="CHECKS",
         help=f"follow every launch with these checks: all, or some of {', '.join(CHECKS)}, with commas between; "
-        "the command fails if one finds an error",
+        "the command fails if one finds an error or a warning",
     )
     run.add_argument("program", type=Path, help="the Python file")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="what the program gets as its arguments")
@@ -47,7 +47,7 @@ def main() -> int:
     finally:
         if options.check:
             printer.print_summary()
-    return 1 if printer.errors else 0
+    return 1 if printer.errors or printer.warnings else 0
 
 
 def _checks(names: str) -> list[Check]:
@@ -79,6 +79,10 @@ class _Printer(Observer):
     @property
     def errors(self) -> int:
         return sum(self._count(check, Severity.ERROR) for check in self._checks)
+
+    @property
+    def warnings(self) -> int:
+        return sum(self._count(check, Severity.WARNING) for check in self._checks)
 
     def launch_end(self, launch: Launch) -> None:
         for number, check in enumerate(self._checks):

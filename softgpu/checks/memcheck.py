@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks.provenance import shared_variables
-from softgpu.checks.report import Report, Severity, name_shared, place_of, thread_of, times
+from softgpu.checks.report import Report, Severity, name_shared, named, place_of, thread_of, times
 from softgpu.events import EventKind, Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
-from softgpu.ptx import TYPE_BITS
+from softgpu.ptx import Immediate
 from softgpu.trace import Space
 
 _VERBS = {EventKind.LOAD: "read", EventKind.STORE: "write", EventKind.ATOMIC: "atomic"}
@@ -46,7 +46,7 @@ class Memcheck(Observer):
         self.reports: list[Report] = []
 
     def launch_begin(self, launch: Launch) -> None:
-        self._found: dict[tuple[int, bool], _Found] = {}
+        self._found: dict[tuple[int, EventKind, bool], _Found] = {}
         self._bounds = _bounds(launch)
 
     def events(self, launch: Launch, events: NDArray) -> None:
@@ -59,26 +59,22 @@ class Memcheck(Observer):
             self._collect(launch, events[positions[:count]])
 
     def _collect(self, launch: Launch, rows: NDArray) -> None:
-        for pc in np.unique(rows["pc"]).tolist():
-            of_instruction = rows[rows["pc"] == pc]
-            elements, size = _access_size(launch, pc, int(of_instruction["nbytes"][0]))
-            # The elements of one access follow each other, thread by thread.
-            by_lane = of_instruction[np.argsort(of_instruction["lane"], kind="stable")]
-            whole = elements > 1 and len(by_lane) % elements == 0 and self._bounds[pc, 1] < 0
-            accesses = by_lane[:: elements if whole else 1]
-            misaligned = accesses["address"] % np.uint64(size if whole else accesses["nbytes"][0]) != 0
+        for pc, kind in np.unique(rows[["pc", "kind"]]).tolist():
+            chosen = rows[(rows["pc"] == pc) & (rows["kind"] == kind)]
+            size = _access_size(launch, pc, int(chosen["nbytes"][0]))
+            accesses = _whole_accesses(chosen, size)
+            misaligned = accesses["address"] % np.uint64(size) != 0
             for wrong in (False, True):
-                chosen = accesses[misaligned == wrong]
-                if len(chosen):
-                    self._add(launch, pc, wrong, chosen, size if whole else int(chosen["nbytes"][0]))
+                if (misaligned == wrong).any():
+                    self._add(launch, pc, wrong, accesses[misaligned == wrong], size)
 
     def _add(self, launch: Launch, pc: int, misaligned: bool, rows: NDArray, nbytes: int) -> None:
         threads = rows["lane"].astype(np.int64) + launch.chunk.first_block * launch.threads_per_block
         first = int(np.lexsort((threads, rows["address"]))[0])
         address, thread = int(rows["address"][first]), int(threads[first])
-        key = (pc, misaligned)
+        kind, space = EventKind(int(rows["kind"][first])), Space(int(rows["space"][first]))
+        key = (pc, kind, misaligned)
         if key not in self._found:
-            kind, space = EventKind(int(rows["kind"][first])), Space(int(rows["space"][first]))
             self._found[key] = _Found(kind, space, nbytes, misaligned, address, thread)
         found = self._found[key]
         if (address, thread) < (found.address, found.thread):
@@ -86,12 +82,12 @@ class Memcheck(Observer):
         found.count += len(rows)
 
     def launch_end(self, launch: Launch) -> None:
-        self.reports += [self._report(launch, pc, found) for (pc, _), found in sorted(self._found.items())]
+        self.reports += [self._report(launch, pc, found) for (pc, _, _), found in sorted(self._found.items())]
 
     def _report(self, launch: Launch, pc: int, found: _Found) -> Report:
         place, thread, space = place_of(launch, pc), thread_of(launch, found.thread), found.space.name.lower()
         what = f"Invalid __{space}__ {_VERBS[found.kind]} of size {times(found.nbytes, 'byte')}"
-        name, reason, where = self._explain(launch, pc, found)
+        name, index, reason, where = self._explain(launch, pc, found)
         lines = [what, f"    at {place}", f"    by {thread}", f"    Address {found.address:#x} is {reason}", *where]
         if found.count > 1:
             lines.append(f"    [{found.count} accesses by this instruction]")
@@ -108,13 +104,13 @@ class Memcheck(Observer):
             address=found.address,
             nbytes=found.nbytes,
             variable=name,
+            index=index,
         )
 
-    def _explain(self, launch: Launch, pc: int, found: _Found) -> tuple[str, str, list[str]]:
-        """The name of the memory nearby, what is wrong with the address, and lines that say where it is."""
+    def _explain(self, launch: Launch, pc: int, found: _Found) -> tuple[str, int | None, str, list[str]]:
+        """The name of the memory nearby and the index in it, what is wrong with the address, and where it is."""
         address, memory = found.address, launch.memory
-        if found.misaligned:
-            return "", f"misaligned: it is no multiple of {found.nbytes}", []
+        reason = f"misaligned: it is no multiple of {found.nbytes}" if found.misaligned else "out of bounds"
         start, end, name, what = 0, 0, "", ""
         if found.space == Space.SHARED:
             start, end = self._bounds[pc].tolist()
@@ -127,28 +123,36 @@ class Memcheck(Observer):
             what = name
         else:
             if address == 0:
-                return "", "null", []
+                return "", None, "null", []
             freed = memory.freed_at(address)
             if freed is not None:
                 line = f"    and is inside memory that was freed: {freed.name} at {freed.base:#x} of size "
-                return freed.name, "out of bounds", [line + times(freed.nbytes, "byte")]
+                index = (address - freed.base) // found.nbytes
+                return freed.name, index, reason, [line + times(freed.nbytes, "byte")]
             nearest = memory.nearest(address)
             if nearest is None:
-                return "", "out of bounds", ["    and there are no allocations"]
+                return "", None, reason, ["    and there are no allocations"]
             start, end, name = nearest.base, nearest.end, nearest.name
             what = f"the nearest allocation, {name},"
         lines = [f"    and is {_distance(address, start, end, found.nbytes)} {what} at {start:#x} of size "]
         lines[0] += times(end - start, "byte")
+        if found.misaligned:
+            return name, None, reason, lines
+        index = (address - start) // found.nbytes
+        if what != name:
+            lines.append(f"    that is {named(name, index)}, counted in elements of {times(found.nbytes, 'byte')}")
         if found.space == Space.SHARED:
-            other, index = name_shared(launch, address, found.nbytes)
+            other, place = name_shared(launch, address, found.nbytes)
             if other and other != name:
-                lines.append(f"    inside the shared variable {other}, at {other}[{index}]")
-        return name, "out of bounds", lines
+                lines.append(f"    inside the shared variable {other}, at {other}[{place}]")
+        return name, index, reason, lines
 
 
 def _distance(address: int, start: int, end: int, nbytes: int) -> str:
     if address < start:
         return f"{times(start - address, 'byte')} before"
+    if address + nbytes <= end:
+        return "inside"
     if address < end:
         return f"{times(address + nbytes - end, 'byte')} past the end of"
     return f"{times(address - end + 1, 'byte')} after"
@@ -174,9 +178,29 @@ def _variable_between(launch: Launch, start: int, end: int) -> str:
     return ""
 
 
-def _access_size(launch: Launch, pc: int, element: int) -> tuple[int, int]:
-    """How many elements an access has, and its bytes in all."""
-    modifiers = launch.program.operations[pc].instruction.modifiers
-    types = [modifier for modifier in modifiers if modifier in TYPE_BITS]
-    count = {"v2": 2, "v4": 4, "v8": 8}.get(next((word for word in modifiers if word in ("v2", "v4", "v8")), ""), 1)
-    return (count, count * element) if types else (1, element)
+def _access_size(launch: Launch, pc: int, element: int) -> int:
+    """How many bytes an access has, of which each row has `element`."""
+    instruction = launch.program.operations[pc].instruction
+    if instruction.opcode == "cp" and "bulk" not in instruction.modifiers:
+        copied = instruction.operands[2]
+        assert isinstance(copied, Immediate)
+        return int(copied.value)
+    return element * next((int(word[1:]) for word in instruction.modifiers if word in ("v2", "v4", "v8")), 1)
+
+
+def _whole_accesses(rows: NDArray, size: int) -> NDArray:
+    """One row for each access of `size` bytes, from rows of its elements, which follow each other in each thread."""
+    if size == rows["nbytes"][0]:
+        return rows
+    rows = rows[np.argsort(rows["lane"], kind="stable")]
+    goes_on = np.zeros(len(rows), bool)
+    goes_on[1:] = rows["lane"][1:] == rows["lane"][:-1]
+    goes_on[1:] &= rows["address"][1:] == rows["address"][:-1] + rows["nbytes"][:-1]
+    number = np.arange(len(rows))
+    in_run = number - np.maximum.accumulate(np.where(goes_on, 0, number))
+    starts = np.flatnonzero(in_run % (size // int(rows["nbytes"][0])) == 0)
+    accesses = rows[starts]
+    # Of an access that only leaves its variable there may be rows just of the elements outside: it begins before them.
+    in_part = np.diff(starts, append=len(rows)) * rows["nbytes"][0] < size
+    accesses["address"][in_part] -= accesses["address"][in_part] % np.uint64(size)
+    return accesses

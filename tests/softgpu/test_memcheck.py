@@ -68,8 +68,42 @@ def test_what_a_report_says(kernel):
         "    by thread (54,0,0) in block (0,0,0)",
         "    Address 0x1000000100 is out of bounds",
         "    and is 1 byte after the nearest allocation, argument 0, at 0x1000000000 of size 256 bytes",
+        "    that is element 64 of argument 0, counted in elements of 4 bytes",
         "    [10 accesses by this instruction]",
     ]
+
+
+def test_the_index_of_what_is_outside(kernel):
+    (report,) = check(kernel(BEGIN + "ld.global.u32 %r4, [%rd2+-8]; ret;"))
+    assert report.index == -2 and "that is element -2 of argument 0" in str(report)
+    (report,) = check(kernel(BEGIN + "ld.shared.u32 %r4, [%r3+4]; ret;"), faults=False)
+    assert (report.variable, report.index) == ("tile", 64) and "that is tile[64], counted in elements" in str(report)
+
+
+def test_a_misaligned_access_is_inside_a_named_buffer(kernel):
+    (report,) = check(kernel(BEGIN + "ld.global.u32 %r4, [%rd1+6]; ret;"))
+    assert "and is inside the nearest allocation, argument 0, at" in str(report) and report.variable == "argument 0"
+    (report,) = check(kernel(BEGIN + "st.shared.v4.u32 [%r3], {%r1, %r1, %r1, %r1}; ret;"))
+    assert report.what == "Invalid __shared__ write of size 16 bytes" and report.variable == "tile"
+    assert "misaligned: it is no multiple of 16" in str(report)
+
+
+def test_a_vector_that_is_partly_outside_its_variable(kernel):
+    store = "st.shared.v2.u32 [tile+{}], {{%r1, %r1}};"
+    (report,) = check(kernel(BEGIN.replace("256", "260") + store.format(256) + " ret;"), faults=False)
+    assert report.what == "Invalid __shared__ write of size 8 bytes" and report.count == 64
+    assert "4 bytes past the end of the shared variable tile" in str(report)
+
+
+def test_both_sides_of_an_asynchronous_copy(kernel):
+    body = BEGIN.replace("align 4 .b8 tile[256]", "align 16 .b8 tile[192]")
+    body += "and.b32 %r4, %r3, -16; and.b64 %rd4, %rd2, -16; setp.lt.u32 %p1, %r1, 40;"
+    code = "@!%p1 cp.async.cg.shared.global [%r4], [%rd4{}], 16; cp.async.wait_all; ret;"
+    (write,) = check(kernel(body + code.format("")), faults=False)
+    assert write.what == "Invalid __shared__ write of size 16 bytes" and write.count == 16 and write.index == 12
+    read, write = check(kernel(body + code.format("+128")))
+    assert read.what == "Invalid __global__ read of size 16 bytes" and read.count == 24 and read.index == 18
+    assert write.what == "Invalid __shared__ write of size 16 bytes" and write.count == 16
 
 
 def test_the_launch_goes_on_and_then_raises_the_first_fault(kernel):
@@ -181,7 +215,7 @@ for offset in sys.argv[1:]:
         return subprocess.run([sys.executable, "-c", command, "run", *arguments], capture_output=True, text=True)
 
     racing = run("--check", "all", str(program), "4")
-    assert racing.returncode == 0, racing.stderr
+    assert racing.returncode == 1, racing.stderr
     assert "========= Warning: Race reported between Write access at k (PTX line 5)" in racing.stdout
     assert "========= RACECHECK SUMMARY: 1 hazard displayed (0 errors, 1 warning)" in racing.stdout
     failing = run("--check", "memcheck,synccheck", str(program), "4", "400")
@@ -190,3 +224,4 @@ for offset in sys.argv[1:]:
     assert failing.stdout.endswith("========= ERROR SUMMARY: 1 error\n")
     assert run("--check", "leaks", str(program)).returncode == 2
     assert run(str(program), "400").returncode == 0
+    assert run("--check", "memcheck,initcheck,synccheck", str(program), "4").returncode == 0
