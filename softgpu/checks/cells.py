@@ -1,8 +1,8 @@
 """What racecheck remembers of memory, laid out so that native code can read and write it as well.
 
-A whole cell has twelve 32-bit columns: the last write, two reads, and how far apart these are (`softgpu.checks.races`).
-A short one has four, and one thread. A thread is its number in the launch plus 1; 0 is none. A site is an instruction
-and SITE flags. Times are those of the clock that counts synchronisations.
+A whole cell is sixteen 32-bit columns, a cache line: the last write, two reads, and how far apart these are
+(`softgpu.checks.races`). A short one has four, and one thread. A thread is its number in the launch plus 1; 0 is none.
+A site is an instruction and SITE flags. Times are those of the clock that counts synchronisations.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-WRITER, WRITE_TIME, WRITE_SITE, VALUE = 0, 1, 2, 3
-READER, READ_TIME, READ_SITE, APART = 4, 5, 6, 7
-READER_2, READ_TIME_2, READ_SITE_2, MARK = 8, 9, 10, 11
-CELL_COLUMNS = 12
-"""MARK is 1 if rows have been written of accesses to the cell that nobody may have read yet."""
+WRITER, READER, READER_2, QUIET_WARP = 0, 1, 2, 3
+WRITE_TIME, READ_TIME, READ_TIME_2, LOUD = 4, 5, 6, 7
+WRITE_SITE, READ_SITE, READ_SITE_2, VALUE = 8, 9, 10, 11
+APART, MARK = 12, 13
+CELL_COLUMNS = 16
+TIME, SITE = 4, 8
+"""The columns of an access begin at that of its thread; from there to its time, and to its site.
+
+MARK is 1 if rows have been written of accesses to the cell that nobody may have read yet. A further read is no news if
+its thread is of QUIET_WARP (in the block), or if LOUD is 0; both are kept by native code.
+"""
+NO_WARP, IS_LOUD = np.uint32(0xFFFFFFFF), np.uint32(0x7FFFFFFF)
 
 OWNER, OWNER_TIME, OWNER_SITE, OWNER_VALUE = 0, 1, 2, 3
 SHORT_COLUMNS = 4
@@ -31,7 +38,7 @@ SITE_STRONG, SITE_ASYNC, SITE_NARROW, SITE_ATOMIC, SITE_WRITES = 1, 2, 4, 8, 16
 ONE_THREAD, ONE_WARP, ONE_BLOCK, TWO_BLOCKS = 0, 1, 2, 3
 
 _KEPT_BYTES = 1 << 26
-_LAST_CLOCK = 1 << 31
+_LAST_CLOCK = 1 << 30
 
 
 @dataclass(slots=True)

@@ -24,8 +24,11 @@ from softgpu.checks import ordering
 from softgpu.checks.cells import (
     APART,
     CELL_COLUMNS,
+    IS_LOUD,
     LONG,
+    LOUD,
     MARKED,
+    NO_WARP,
     ONE_BLOCK,
     ONE_THREAD,
     ONE_WARP,
@@ -33,6 +36,7 @@ from softgpu.checks.cells import (
     OWNER_SITE,
     OWNER_TIME,
     OWNER_VALUE,
+    QUIET_WARP,
     READ_SITE,
     READ_SITE_2,
     READ_TIME,
@@ -40,12 +44,14 @@ from softgpu.checks.cells import (
     READER,
     READER_2,
     SHORT_COLUMNS,
+    SITE,
     SITE_ASYNC,
     SITE_ATOMIC,
     SITE_NARROW,
     SITE_SHIFT,
     SITE_STRONG,
     SITE_WRITES,
+    TIME,
     TWO_BLOCKS,
     VALUE,
     WRITE_SITE,
@@ -383,6 +389,7 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
     """An access to a whole cell, in which what is older than `since` is forgotten."""
     now = np.uint32(order.counters[ordering.NOW])
     me = np.uint32(thread + 1)
+    cell[QUIET_WARP], cell[LOUD] = NO_WARP, IS_LOUD
     writer, raced = cell[WRITER], False
     before = np.int64(cell[WRITE_SITE])
     if writer != 0 and (cell[WRITE_TIME] >= since or before & SITE_ASYNC):
@@ -402,11 +409,11 @@ def _access(races, order, cell, since, lane, block, thread, site, value, kind, s
     if site & SITE_WRITES:
         for column in (READER, READER_2):
             reader = cell[column]
-            if reader == 0 or cell[column + 1] < since or reader == me:
+            if reader == 0 or cell[column + TIME] < since or reader == me:
                 continue
-            before = np.int64(cell[column + 2])
+            before = np.int64(cell[column + SITE])
             if not _both_strong(order, reader, before, me, site) and not is_ordered(
-                order, lane, block, np.int64(reader) - 1, cell[column + 1]
+                order, lane, block, np.int64(reader) - 1, cell[column + TIME]
             ):
                 _hazard(races, order, block, reader, before, me, site, False, space, address, nbytes)
         cell[READER] = cell[READER_2] = cell[READ_TIME] = cell[READ_TIME_2] = 0
@@ -440,19 +447,23 @@ def _remember_read(order, cell, since, block, me, now, site):
 @inlined
 def _renew(order, cell, column, block, now, site):
     """The same thread reads again: that is the later read, unless it is strong and the earlier one is not."""
-    if site & SITE_STRONG and not cell[column + 2] & SITE_STRONG and cell[column + 1] >= order.barrier_time[block]:
+    if (
+        site & SITE_STRONG
+        and not cell[column + SITE] & SITE_STRONG
+        and cell[column + TIME] >= order.barrier_time[block]
+    ):
         return
-    cell[column + 1], cell[column + 2] = now, site
+    cell[column + TIME], cell[column + SITE] = now, site
 
 
 @inlined
 def _still_counts(order, cell, column, since, block):
     """Whether a read could still conflict with a write that is ordered after all that this block did before."""
     reader = cell[column]
-    if reader == 0 or cell[column + 1] < since:
+    if reader == 0 or cell[column + TIME] < since:
         return False
     return not (
-        cell[column + 1] < order.barrier_time[block]
+        cell[column + TIME] < order.barrier_time[block]
         and 0 <= np.int64(reader) - 1 - (order.first_block + block) * order.threads_per_block < order.threads_per_block
     )
 

@@ -221,7 +221,8 @@ def _watch_global(access: Access, where: _Where, race_cells: Value, number: int,
     if not _is_strong(access):
         settled = ir.Constant(I1, 1)
         for place, part in zip(places, _parts(access, element), strict=True):
-            settled = b.and_(settled, b.call(_short_function(t, access.kind), _entry(access, place, part, start)))
+            entry = [place, t.thread_number(), start, t.now(), _half(_site(access)), part]
+            settled = b.and_(settled, b.call(_short_function(t, access.kind), entry))
         unsettled = b.not_(settled)
     else:
         unsettled = ir.Constant(I1, 1)
@@ -243,23 +244,38 @@ def _watch_shared(access: Access, where: _Where, elements: list[Value], settles:
         index = b.lshr(where.element(access, number), _word(2))
         first = b.add(b.mul(index, _word(CELL_BYTES)), t.context_word(layout.CELLS))
         places = [b.inttoptr(b.add(first, _word(CELL_BYTES * part)), POINTER) for part in range(access.nbytes // 4)]
-        epoch = b.trunc(t.context_word(layout.EPOCH), I32)
         unsettled: Value = ir.Constant(I1, 1)
         if settles and not _is_strong(access):
             settled: Value = ir.Constant(I1, 1)
             for place, part in zip(places, _parts(access, element), strict=True):
-                settled = b.and_(settled, b.call(_whole_function(t, access.kind), _entry(access, place, part, epoch)))
+                entry = [place, _who(t), _epoch(t), t.now(), _half(_site(access)), part, t.first_thread()]
+                settled = b.and_(settled, b.call(_whole_function(t, access.kind), entry))
             unsettled = b.not_(settled)
         with b.if_then(unsettled, likely=False):
             for place in places:
                 b.store(_half(1), _column(b, place, cells.MARK))
+                b.store(_half(int(cells.NO_WARP)), _column(b, place, cells.QUIET_WARP))
+                b.store(_half(int(cells.IS_LOUD)), _column(b, place, cells.LOUD))
             b.store(_word(1), t.context_pointer(layout.CELLS_MARKED))
             _tell(access, where, number, element)
 
 
-def _entry(access: Access, place: Value, value: Value, since: Value) -> list[Value]:
-    t = access.t
-    return [place, t.thread_number(), t.now(), since, _half(_site(access)), value, t.first_thread()]
+def _vector(b: ir.IRBuilder, values: list[Value]) -> Value:
+    vector: Value = ir.Constant(FOUR, ir.Undefined)
+    for position, value in enumerate(values):
+        vector = b.insert_element(vector, value, _half(position))
+    return vector
+
+
+def _who(t: Translator) -> Value:
+    """The thread three times, and its warp."""
+    me = t.thread_number()
+    return t.at_entry("who", lambda b: _vector(b, [me, me, me, b.lshr(t.thread, _half(5))]))
+
+
+def _epoch(t: Translator) -> Value:
+    word = t.context_word(layout.EPOCH)
+    return t.at_entry("epoch", lambda b: _vector(b, [b.trunc(word, I32)] * 4))
 
 
 def _column(b: ir.IRBuilder, place: Value, column: int) -> Value:
@@ -267,32 +283,24 @@ def _column(b: ir.IRBuilder, place: Value, column: int) -> Value:
 
 
 def _store_columns(b: ir.IRBuilder, place: Value, column: int, values: list[Value]) -> None:
-    vector: Value = ir.Constant(FOUR, ir.Undefined)
-    for position, value in enumerate(values):
-        vector = b.insert_element(vector, value, _half(position))
-    b.store(vector, _column(b, place, column), align=4)
+    b.store(_vector(b, values), _column(b, place, column), align=4)
 
 
-_SETTLES = ir.FunctionType(I1, [POINTER, I32, I32, I32, I32, I32, I32])
-
-
-def _function(t: Translator, name: str) -> tuple[ir.Function, bool]:
+def _function(t: Translator, name: str, arguments: list[ir.Type]) -> ir.Function:
     """A function of the module that enters an access in a cell, unless the cell may conflict: whether it did."""
-    known = t.module.globals.get(name)
-    if known is not None:
-        return known, False
-    function = ir.Function(t.module, _SETTLES, name)
+    function = ir.Function(t.module, ir.FunctionType(I1, arguments), name)
     function.linkage = "internal"
     function.attributes.add("alwaysinline")
-    return function, True
+    return function
 
 
 def _short_function(t: Translator, kind: EventKind) -> ir.Function:
     """For global memory: the cell is untouched in this launch, or its owner is the thread itself."""
-    function, is_new = _function(t, f"settle_short_{kind.name.lower()}")
-    if not is_new:
-        return function
-    place, me, now, start, site, value, _ = function.args
+    name = f"settle_short_{kind.name.lower()}"
+    if name in t.module.globals:
+        return t.module.globals[name]
+    function = _function(t, name, [POINTER, I32, I32, I32, I32, I32])
+    place, me, start, now, site, value = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     owner, time, before = (
         b.load(_column(b, place, column), typ=I32) for column in (cells.OWNER, cells.OWNER_TIME, cells.OWNER_SITE)
@@ -313,57 +321,79 @@ def _short_function(t: Translator, kind: EventKind) -> ir.Function:
 
 
 def _whole_function(t: Translator, kind: EventKind) -> ir.Function:
-    """For shared memory: all that conflicts with the access is older than `epoch`, or of the thread itself."""
-    function, is_new = _function(t, f"settle_whole_{kind.name.lower()}")
-    if not is_new:
-        return function
-    place, me, now, epoch, site, value, first = function.args
+    """For shared memory: all that conflicts with the access is older than the epoch, or of the thread itself.
+
+    Writer and readers are compared at once: `who` is the thread three times and its warp, `epoch` the epoch four times.
+    """
+    name = f"settle_whole_{kind.name.lower()}"
+    if name in t.module.globals:
+        return t.module.globals[name]
+    function = _function(t, name, [POINTER, FOUR, FOUR, I32, I32, I32, I32])
+    place, who, epoch, now, site, value, first = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
 
     def load(column: int) -> Value:
         return b.load(_column(b, place, column), typ=I32)
 
-    def is_old(column: int) -> Value:
-        return b.icmp_unsigned("<", load(column), epoch)
+    def columns(first_column: int) -> Value:
+        return b.load(_column(b, place, first_column), typ=FOUR, align=4)
 
-    def is_me(column: int) -> Value:
-        return b.icmp_unsigned("==", load(column), me)
-
-    settled = b.or_(is_me(cells.WRITER), is_old(cells.WRITE_TIME))
-    settled = b.and_(settled, b.icmp_unsigned("==", load(cells.MARK), _half(0)))
+    same = b.icmp_unsigned("==", columns(cells.WRITER), who)
+    old = b.icmp_signed("<", columns(cells.WRITE_TIME), epoch)
+    harmless = b.bitcast(b.or_(same, old), ir.IntType(4))
+    unmarked = b.icmp_unsigned("==", load(cells.MARK), _half(0))
+    me = b.extract_element(who, _half(0))
     if kind == EventKind.STORE:
-        for reader, time in ((cells.READER, cells.READ_TIME), (cells.READER_2, cells.READ_TIME_2)):
-            settled = b.and_(settled, b.or_(is_me(reader), is_old(time)))
+        all_three = b.icmp_unsigned(
+            "==", b.and_(harmless, ir.Constant(harmless.type, 7)), ir.Constant(harmless.type, 7)
+        )
+        settled = b.and_(all_three, unmarked)
         with b.if_then(settled, likely=True):
-            _store_columns(b, place, cells.WRITER, [me, now, site, value])
-            for column in (cells.READER, cells.READER_2):
-                _store_columns(b, place, column, [_half(0)] * 4)
+            none, quiet, loud = _half(0), _half(int(cells.NO_WARP)), _half(int(cells.IS_LOUD))
+            _store_columns(b, place, cells.WRITER, [me, none, none, quiet])
+            _store_columns(b, place, cells.WRITE_TIME, [now, none, none, loud])
+            b.store(site, _column(b, place, cells.WRITE_SITE))
+            b.store(value, _column(b, place, cells.VALUE))
         b.ret(settled)
         return function
+    # The write is ordered, two others have read, and this read is no news.
+    with b.if_then(b.icmp_unsigned("==", harmless, ir.Constant(harmless.type, 9)), likely=True):
+        b.ret(ir.Constant(I1, 1))
+    settled = b.and_(b.trunc(harmless, I1), unmarked)
     with b.if_then(b.not_(settled), likely=False):
         b.ret(ir.Constant(I1, 0))
-
-    def remember(column: int) -> None:
-        for offset, part in enumerate((me, now, site)):
-            b.store(part, _column(b, place, column + offset))
-        b.ret(ir.Constant(I1, 1))
+    since = b.extract_element(epoch, _half(0))
 
     def distance(reader: int) -> Value:
         """How far this thread is from a reader of the same block."""
-        warps = [b.lshr(b.sub(thread, first), _half(5)) for thread in (me, load(reader))]
-        together = b.icmp_unsigned("==", warps[0], warps[1])
+        together = b.icmp_unsigned("==", warp_of(reader), b.extract_element(who, _half(3)))
         return b.select(together, _half(cells.ONE_WARP), _half(cells.ONE_BLOCK))
 
+    def warp_of(reader: int) -> Value:
+        return b.lshr(b.sub(load(reader), first), _half(5))
+
+    def remember(reader: int) -> None:
+        for offset, part in ((0, me), (cells.TIME, now), (cells.SITE, site)):
+            b.store(part, _column(b, place, reader + offset))
+
+    def remember_distance(far: Value) -> None:
+        b.store(far, _column(b, place, cells.APART))
+        b.store(warp_of(cells.READER), _column(b, place, cells.QUIET_WARP))
+        is_far = b.icmp_unsigned("==", far, _half(cells.ONE_BLOCK))
+        b.store(b.select(is_far, _half(0), _half(int(cells.IS_LOUD))), _column(b, place, cells.LOUD))
+
     for reader in (cells.READER, cells.READER_2):
-        with b.if_then(is_me(reader)):
+        with b.if_then(b.icmp_unsigned("==", load(reader), me)):
             remember(reader)
-    with b.if_then(is_old(cells.READ_TIME)):
-        far = b.select(is_old(cells.READ_TIME_2), _half(cells.ONE_THREAD), distance(cells.READER_2))
-        b.store(far, _column(b, place, cells.APART))
+            b.ret(ir.Constant(I1, 1))
+    is_alone = b.icmp_signed("<", load(cells.READ_TIME_2), since)
+    with b.if_then(b.icmp_signed("<", load(cells.READ_TIME), since)):
         remember(cells.READER)
+        remember_distance(b.select(is_alone, _half(cells.ONE_THREAD), distance(cells.READER_2)))
+        b.ret(ir.Constant(I1, 1))
     far = distance(cells.READER)
-    with b.if_then(b.or_(b.icmp_unsigned(">", far, load(cells.APART)), is_old(cells.READ_TIME_2))):
-        b.store(far, _column(b, place, cells.APART))
+    with b.if_then(b.or_(b.icmp_unsigned(">", far, load(cells.APART)), is_alone)):
         remember(cells.READER_2)
+        remember_distance(far)
     b.ret(ir.Constant(I1, 1))
     return function
