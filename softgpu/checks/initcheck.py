@@ -25,7 +25,8 @@ class Initcheck(Observer):
     as written. What a kernel wrote stays written for later launches. That is only known of launches that initcheck
     follows: after a launch without it, all that was allocated by then counts as written.
 
-    `reports` has one report an instruction.
+    `reports` has one report an instruction. Of threads that race, a read is among them if it came before the write in
+    this run.
     """
 
     follows_writes = True
@@ -74,7 +75,8 @@ class Initcheck(Observer):
             variable, index = name_global(launch.memory, address, nbytes)
         what = f"Uninitialized __{space}__ memory read of size {times(nbytes, 'byte')}"
         where = f", {named(variable, index)}" if variable else ""
-        lines = [what, f"    at {place}", f"    by {thread}", f"    Address {address:#x}{where} was never written"]
+        missing = "had not been written" + (f", or not all of its {nbytes} bytes" if nbytes > 1 else "")
+        lines = [what, f"    at {place}", f"    by {thread}", f"    Address {address:#x}{where} {missing}"]
         if count > 1:
             lines.append(f"    [{count} accesses by this instruction]")
         return Report(

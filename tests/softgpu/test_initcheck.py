@@ -30,8 +30,9 @@ def check(module: Module, memory: Memory | None = None, address: int = 0, grid: 
 @pytest.mark.parametrize(
     "code, where, count",
     [
-        ("ld.shared.u32 %r4, [%r3];", "Address 0x0, tile[0] was never written", 128),
+        ("ld.shared.u32 %r4, [%r3];", "Address 0x0, tile[0] had not been written, or not all of its 4 bytes", 128),
         ("st.shared.u32 [%r3], 1; bar.sync 0; ld.shared.u32 %r4, [%r3+4];", "tile[64]", 2),
+        ("ld.shared.u8 %r4, [%r3];", "Address 0x0, tile[0] had not been written\n", 128),
         ("st.shared.u16 [%r3], %r1; ld.shared.u32 %r4, [%r3];", "tile[0]", 128),
         ("st.shared.u32 [%r3], 1; bar.sync 0; @%p1 ld.shared.v4.u32 {%r4, %r5, %r6, %r7}, [tile+256];", "tile[64]", 8),
         ("atom.shared.add.u32 %r4, [tile+4], 1;", "tile[1]", 2),
