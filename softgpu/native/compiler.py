@@ -13,6 +13,11 @@ from softgpu.native.helpers import HELPERS
 from softgpu.native.translator import Translator
 from softgpu.program import Program
 
+LONG = 5000
+LONG_IN_ACCESSES = 200
+"""Kernels with more instructions, or accesses of global memory, are compiled in haste: to allocate the registers of n
+accesses well takes LLVM n squared, which is seconds. Those with five times as many are not optimised at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
@@ -57,8 +62,10 @@ def compile_program(program: Program, rows: Rows) -> Compiled:
         module.link_in(llvm.parse_assembly(definition))
     host, processor, features = _host()
     # The engine that is made below takes the target along when it goes.
-    target = host.create_target_machine(cpu=processor, features=features, opt=2, jit=True)
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    is_long = translator.sites > LONG_IN_ACCESSES or len(program.operations) > LONG
+    is_very_long = translator.sites > 5 * LONG_IN_ACCESSES or len(program.operations) > 5 * LONG
+    target = host.create_target_machine(cpu=processor, features=features, opt=0 if is_long else 2, jit=True)
+    options = llvm.create_pipeline_tuning_options(speed_level=0 if is_very_long else 1)
     builder = llvm.create_pass_builder(target, options)
     builder.getModulePassManager().run(module, builder)
     engine = llvm.create_mcjit_compiler(module, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,18 +45,20 @@ SPARE_ROWS = 4096
 
 NO_ROWS = Rows(0)
 
+_compiling = Lock()
 _translations: WeakKeyDictionary[Program, dict[Rows, Compiled | NotTranslated]] = WeakKeyDictionary()
 
 
 def translation(program: Program, rows: Rows = NO_ROWS) -> Compiled | NotTranslated:
     """The program as native code that writes these rows of events, or why there is none. Compiled once."""
-    versions = _translations.setdefault(program, {})
-    if rows not in versions:
-        try:
-            versions[rows] = compile_program(program, rows)
-        except NotTranslated as refusal:
-            versions[rows] = refusal
-    return versions[rows]
+    with _compiling:
+        versions = _translations.setdefault(program, {})
+        if rows not in versions:
+            try:
+                versions[rows] = compile_program(program, rows)
+            except NotTranslated as refusal:
+                versions[rows] = refusal
+        return versions[rows]
 
 
 @lru_cache(maxsize=64)

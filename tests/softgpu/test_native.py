@@ -15,6 +15,7 @@ import pytest
 
 from softgpu import InstructionBudgetExceeded, LaunchError, MemoryFault, Module, Observer, Trace, engines, native
 from softgpu.events import EVENT
+from softgpu.native import compiler
 
 OUT = """
 ld.param.u64 %rd1, [out]; mov.u32 %r1, %tid.x; mov.u32 %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
@@ -259,6 +260,31 @@ def test_only_the_loop_that_never_ends_is_named(kernel):
         with pytest.raises(InstructionBudgetExceeded) as caught:
             module.launch("k", 1, 32, [np.zeros(1, np.uint32)], engine=engine, instruction_budget=10_000)
         assert caught.value.lines == (10, 11)
+
+
+def test_long_kernels_are_compiled_soon(kernel):
+    accesses = "ld.global.u32 %r1, [%rd1]; add.u32 %r1, %r1, 3; st.global.u32 [%rd1], %r1;" * 1000
+    start, out = time.perf_counter(), np.zeros(64, np.uint32)
+    kernel(OUT + accesses + "ret;").launch("k", 2, 32, [out], engine="native")
+    assert (out == 3000).all() and time.perf_counter() - start < 30
+
+
+def test_any_processor_gives_the_same_bits(kernel, monkeypatch):
+    """As without fused multiply-add and rounding to integers: those are then functions of the C library."""
+    module = kernel(
+        OUT
+        + """
+        cvt.rn.f64.u32 %fd1, %r4; sqrt.rn.f64 %fd2, %fd1; fma.rp.f64 %fd3, %fd2, %fd2, 0dbff0000000000003;
+        cvt.rz.f32.f64 %f1, %fd3; fma.rn.f32 %f2, %f1, %f1, 0fbf8ccccd; fma.rm.f32 %f2, %f2, %f1, %f2;
+        cvt.rni.f32.f32 %f3, %f2; sub.f32 %f2, %f2, %f3; cvt.rn.f16.f32 %h1, %f2; fma.rn.f16 %h1, %h1, %h1, %h1;
+        mov.b32 %r5, %f2; mov.b32 %r6, {%h1, %h1}; xor.b32 %r5, %r5, %r6; st.global.u32 [%rd1], %r5; ret;"""
+    )
+    results = [np.zeros(512, np.uint32) for _ in range(2)]
+    module.launch("k", 16, 32, [results[0]], engine="lockstep")
+    target = compiler._host()[0]
+    monkeypatch.setattr(compiler, "_host", lambda: (target, "", ""))
+    module.launch("k", 16, 32, [results[1]], engine="native")
+    assert np.array_equal(*results) and len(np.unique(results[0])) > 50
 
 
 # Choosing the engine

@@ -18,6 +18,7 @@ from softgpu.native.emitters.floating import (
     halves,
     is_nan,
     join,
+    quiet,
     rectify,
     saturate,
 )
@@ -148,7 +149,9 @@ def _(t: Translator, m: Modifiers, a: Value) -> Value:
     if m["ftz"] and m.source.name == "f32":
         a = flush(t, a)
     if m["integral"]:
-        a = intrinsic(t, "copysign", intrinsic(t, _INTEGRAL[str(m["integral"])], a), a)
+        rounded = intrinsic(t, "copysign", intrinsic(t, _INTEGRAL[str(m["integral"])], a), a)
+        # Not every processor's rounding quiets a NaN.
+        a = t.b.select(is_nan(t, a), quiet(t, a), rounded) if m.type.name == "f64" else rounded
     if m.source.name == "f16" and m.type.name == "f64":
         a = canonical(t, t.b.fptrunc(a, F32))  # By way of f32, which has one NaN.
     if a.type is F32 and m.type.name != "f32":

@@ -180,16 +180,16 @@ def _(t: Translator, m: Modifiers, a: Value, b: Value, c: Value) -> Value:
     return _with_first_nan(t, result, a, b, c) if m.type.name == "f64" else result
 
 
-def _quiet(t: Translator, nan: Value) -> Value:
+def quiet(t: Translator, nan: Value) -> Value:
     return t.b.bitcast(t.b.or_(t.b.bitcast(nan, I64), constant(I64, 1 << 51)), F64)
 
 
 def _with_first_nan(t: Translator, result: Value, a: Value, b: Value, c: Value) -> Value:
     """The result of an fma of doubles, which keep their NaNs: of several, the first. Processors differ in this."""
     product = t.b.fmul(a, b)
-    nan = _quiet(t, c)
+    nan = quiet(t, c)
     for x in (product, b, a):
-        nan = t.b.select(is_nan(t, x), _quiet(t, x), nan)
+        nan = t.b.select(is_nan(t, x), quiet(t, x), nan)
     return t.b.select(t.b.fcmp_unordered("uno", product, c), nan, result)
 
 
