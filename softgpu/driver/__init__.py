@@ -2,6 +2,8 @@
 
 - `cuda/*.mojo` are `libcuda.so.1`, and `nvml.mojo` is `libnvidia-ml.so.1`. `build` compiles and links them once, into
   the user's cache. What they do not have, `functions` lists: each answers "not supported", and is named on stderr.
+- Of NVIDIA's libraries there is none. MAX's matmul asks for cuBLAS for shapes that its fast kernels do not take; it is
+  told that cuBLAS cannot be started, and launches a simpler kernel of its own (`cuda/libraries.mojo`).
 - `install` puts the two in the driver's place; `launcher` executes launches, and answers what only Python knows.
 - Everything but a launch, and a question about a kernel or variable, is answered in native code, which never waits: a
   thread may hold Python's global lock while it calls, or wait for one that does. A launch needs that lock, as whatever

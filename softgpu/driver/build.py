@@ -21,8 +21,8 @@ from softgpu.driver.stubs import object_file
 from softgpu.errors import SoftGPUError
 
 SOURCES = Path(__file__).parent
-CUDA_PARTS = ("device", "context", "memory", "copies", "modules")
-"""The modules in cuda/ that define driver functions. Each is compiled to an object, because Mojo exports nothing of a
+CUDA_PARTS = ("device", "context", "memory", "copies", "modules", "libraries")
+"""The modules in cuda/ that define functions. Each is compiled to an object, because Mojo exports nothing of a
 module that is imported; `state` is what they share."""
 
 # What MAX runs in place of NVIDIA's assembler (`PROGRAM in.ptx -o out.cubin --gpu-name=sm_80 …`): the PTX itself is

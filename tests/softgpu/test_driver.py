@@ -81,6 +81,38 @@ def test_a_graph_of_maxs_own_ops_runs(tmp_path):
     assert result.stdout == "right\n", result.stderr
 
 
+def test_matrix_products_of_every_shape_run_without_cublas(tmp_path):
+    """MAX wants cuBLAS for these. All values are small integers, so that every type's product is exact."""
+    program = """
+        import numpy as np
+        from max.driver import CPU, Accelerator, Buffer
+        from max.dtype import DType
+        from max.engine import InferenceSession
+        from max.graph import DeviceRef, Graph, TensorType, ops
+        device = Accelerator()
+
+        def kind(*shape):
+            return TensorType(DType.float32, shape, DeviceRef.from_device(device))
+
+        kinds = [kind("m", "k"), kind("k", "n"), kind("batch", "m", "k"), kind("batch", "k", "n")]
+        with Graph("products", input_types=kinds) as graph:
+            a, b, many_a, many_b = (value.tensor for value in graph.inputs)
+            half = [ops.matmul(a.cast(d), b.cast(d)).cast(DType.float32) for d in (DType.bfloat16, DType.float16)]
+            graph.output(ops.matmul(a, b), ops.matmul(many_a, many_b), *half)
+        model = InferenceSession(devices=[device]).load(graph)
+        random = np.random.default_rng(0)
+        for m, k, n in ((32, 48, 64), (5, 7, 3), (1, 37, 20), (33, 60, 1), (17, 1, 19)):
+            shapes = (m, k), (k, n), (3, m, k), (3, k, n)
+            a, b, many_a, many_b = (random.integers(-2, 3, shape).astype(np.float32) for shape in shapes)
+            results = model.execute(*(Buffer.from_numpy(array).to(device) for array in (a, b, many_a, many_b)))
+            for result, expected in zip(results, (a @ b, many_a @ many_b, a @ b, a @ b), strict=True):
+                np.testing.assert_array_equal(result.to(CPU()).to_numpy(), expected)
+        print("right")
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == "right\n", result.stderr
+
+
 def test_models_of_two_sessions_run_from_many_threads(tmp_path):
     """Several kernels in a graph, two graphs, two sessions; buffers come and go while others launch."""
     program = """
