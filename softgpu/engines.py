@@ -27,7 +27,8 @@ default: str | None = None
 _LOCKSTEP_HOOKS = ("issue", "instruction", "access", "barrier")
 _CHUNK_HOOKS = ("chunk_begin", "chunk_end", "events")
 _CHUNK_THREADS = 1 << 18
-"""Of chunks that nobody must see in lock-step."""
+_CHUNK_SHARED_BYTES = 1 << 22
+"""Of chunks that nobody must see in lock-step: observers may keep many times that."""
 
 
 def run(launch: Launch, budget: int | None, engine: str | None = None, shuffle_seed: int | None = None) -> None:
@@ -67,7 +68,10 @@ def _chunks(
     if not witnesses and not any(_overrides(observer, _CHUNK_HOOKS) for observer in others):
         yield 0, total, False
         return
-    size = scheduler.blocks_per_chunk(launch, scheduler.CHUNK_THREADS if witnesses else _CHUNK_THREADS)
+    size = scheduler.blocks_per_chunk(launch)
+    if not witnesses:
+        shared_bytes = launch.program.shared_bytes + launch.shared_bytes
+        size = max(size, min(_CHUNK_THREADS // launch.threads_per_block, _CHUNK_SHARED_BYTES // max(shared_bytes, 1)))
     for first in range(0, total, size):
         count = min(size, total - first)
         yield first, count, any(witness.follows(launch, first, count) for witness in witnesses)

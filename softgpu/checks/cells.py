@@ -57,8 +57,9 @@ class Cells:
     """The cells of one launch that native code and racecheck share.
 
     `regions` are the allocations that have short cells (`softgpu.checks.shadow`), one for each four bytes; `shared` are
-    whole cells of shared memory, shape (slots, cells, columns), or None where racecheck has its own. A block runs in
-    slot `slots[block]`, and began when the clock was `began[block]`. What is older than `start` is of another launch.
+    whole cells of shared memory, shape (blocks at a time, cells, columns), or None where racecheck has its own. A block
+    has those at `slots[block]`, and began when the clock was `began[block]`. What is older than `start` is of another
+    launch.
     """
 
     regions: NDArray[np.uint64]

@@ -69,7 +69,7 @@ def _stored(program: Program, symbols: frozenset[str], pointers: frozenset[int])
     for index, origin in _origins(program, variables, pointers):
         instruction = program.operations[index].instruction
         reads = instruction.opcode in ("ld", "ldu", "prefetch", "prefetchu", "applypriority", "discard")
-        if reads or any(space in instruction.modifiers for space in ("shared", "shared::cta", "local")):
+        if reads or any(space in instruction.modifiers for space in ("shared", "shared::cta", "local", "param")):
             continue
         if origin in (NUMBER, UNKNOWN):
             return None

@@ -164,9 +164,12 @@ class Execution:
         buffer = take_buffer(0 if "global" in narrow else count)
         shared = None
         if "shared" not in narrow:
-            shared = np.zeros((slots, -(-shared_bytes // 8) * 2, CELL_COLUMNS), np.uint32)
+            words = -(-shared_bytes // 8) * 2
+            turns = max(1, min(64, (1 << 20) // (4 * CELL_COLUMNS * max(words, 1))))
+            shared = np.zeros((slots * turns, words, CELL_COLUMNS), np.uint32)
             context[layout.ALL_CELLS] = _address(shared)
             context[layout.CELL_BYTES] = shared[0].nbytes
+            context[layout.CELL_TURNS] = turns
         began, slots_of_blocks = np.zeros((2, launch.block_count), np.int64)
         cells = Cells(regions, buffer, "global" not in narrow, shared, began, slots_of_blocks)
         first_cells = {base: _address(buffer.short) + 16 * first for base, _, first, _ in regions.tolist()}
@@ -205,7 +208,7 @@ class Execution:
                 listener(self.rows[:count])
             cells = self.launch.cells
             if cells is not None and cells.shared is not None and self.context[layout.CELLS_MARKED]:
-                cells.shared[:, :, MARK] = 0
+                cells.shared[: self.context[layout.CELLS_USED], :, MARK] = 0
             self.context[layout.CELLS_MARKED] = 0
 
     def _run(self, end: int) -> None:

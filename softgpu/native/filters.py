@@ -17,8 +17,8 @@ Only what these comparisons do not settle becomes a row, which racecheck reads l
 cell. By then the cell must not have changed: so its mark is set when the row is written, and from then on rows are
 written of all accesses to it. For the same reason time is kept here, not by racecheck: a clock that counts
 synchronisations, which every row says and every cell remembers. Shared memory and its cells belong to a slot, in which
-block after block runs: what is older than the block is ignored, and no block begins before all rows of shared memory
-have been read.
+block after block runs: what is older than the block is ignored; while rows of shared memory have not been read, a block
+takes the slot's next cells, and does not begin if there are none.
 
 Strong accesses (atomic, volatile, ...) always become rows. So do all accesses of a memory in which a kernel accesses
 less than four bytes: racecheck then has cells of one byte there.

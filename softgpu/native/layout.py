@@ -40,11 +40,13 @@ CELLS_MARKED = 38  # 1 if rows have been written of accesses to shared memory
 SHARED_WRITTEN = 39  # from a host address in shared memory to its byte of what has been written
 LOCAL_WRITTEN = 40
 BEGAN = 41  # host address of the clock at which each block of the launch began
-SLOTS = 42  # host address of the slot in which each block of the launch runs
-ALL_CELLS = 43  # host address of the cells of the first slot
-CELL_BYTES = 44  # of the cells of a slot
+SLOTS = 42  # host address of which cells each block of the launch has: their number, in units of CELL_BYTES
+ALL_CELLS = 43  # host address of the cells of all slots
+CELL_BYTES = 44  # of the cells of a block
 FIRST_THREAD = 45  # number in the launch of the block's first thread, plus 1
-CONTEXT_WORDS = 46
+CELL_TURNS = 46  # how many blocks' cells a slot has
+CELLS_USED = 47  # of how many blocks' cells the first have been used
+CONTEXT_WORDS = 48
 
 # What is known of an allocation: base, size (in the cache of an instruction: reach), host address less base, distance
 # from a host address to its byte of what has been written, and the address of its racecheck cells less four times its

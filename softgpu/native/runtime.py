@@ -38,7 +38,8 @@ LEVEL = BARRIERS + 2  # rounds since a thread got anywhere
 LAST = BARRIERS + 3  # operation of the last arrival at a barrier
 EPOCH = BARRIERS + 4  # the clock when a barrier last opened for all of the block
 FAVOURED = BARRIERS + 5  # who gets longer turns
-FACTS = BARRIERS + 6
+CELL_TURN = BARRIERS + 6  # which cells of the slot the block has
+FACTS = BARRIERS + 7
 
 # Rows of events.
 ROW_BYTES = EVENT.itemsize
@@ -108,8 +109,11 @@ def _begin(
     for warp in range(masks.shape[2]):
         lanes = min(WARP_SIZE, threads - warp * WARP_SIZE)
         masks[slot, READY, warp] = masks[slot, ALIVE, warp] = masks[slot, EXISTING, warp] = (1 << lanes) - 1
+    # The cells of an earlier block are not used again before the rows that speak of them have been read.
+    turn = facts[slot, CELL_TURN] + 1 if context[layout.CELLS_MARKED] else 0
     facts[slot] = 0
     facts[slot, BLOCK] = block
+    facts[slot, CELL_TURN] = turn
     used[slot] = 0
     shared[0, slot] = 0xFF
     local[0, slot] = 0xFF
@@ -119,7 +123,9 @@ def _begin(
     facts[slot, EPOCH] = context[layout.CLOCK]
     if context[layout.BEGAN]:
         store64(context[layout.BEGAN] + 8 * block, context[layout.CLOCK])
-        store64(context[layout.SLOTS] + 8 * block, slot)
+        number = slot * context[layout.CELL_TURNS] + turn
+        store64(context[layout.SLOTS] + 8 * block, number)
+        context[layout.CELLS_USED] = max(context[layout.CELLS_USED], number + 1)
     if suspends:
         for thread in range(threads):
             store64(frames + 8 * frame_words * (slot * threads + thread), 0)
@@ -695,7 +701,7 @@ def run(
                 if facts[slot, BLOCK] < 0:
                     if progress[NEXT] >= end:
                         break
-                    if context[layout.CELLS_MARKED]:
+                    if context[layout.CELLS_MARKED] and facts[slot, CELL_TURN] + 1 >= context[layout.CELL_TURNS]:
                         return layout.FULL
                     _begin(
                         context, frames, frame_words, suspends, shared, local, masks, facts, used, times, threads, slot,
@@ -709,7 +715,8 @@ def run(
                 context[layout.FIRST_LANE] = (block - context[layout.CHUNK]) * threads
                 context[layout.FIRST_THREAD] = block * threads + 1
                 context[layout.EPOCH] = facts[slot, EPOCH]
-                context[layout.CELLS] = context[layout.ALL_CELLS] + slot * context[layout.CELL_BYTES]
+                cells = slot * context[layout.CELL_TURNS] + facts[slot, CELL_TURN]
+                context[layout.CELLS] = context[layout.ALL_CELLS] + cells * context[layout.CELL_BYTES]
                 context[layout.SHARED] = shared[0, slot].ctypes.data
                 context[layout.LOCAL] = local[0, slot].ctypes.data
                 status = _run_block(
