@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -103,6 +104,7 @@ class Memory:
         self._allocations: list[Allocation] = []
         self._bases: list[int] = []
         self._freed: deque[Allocation] = deque(maxlen=256)
+        self._changes = threading.RLock()  # Threads of Python may launch at the same time.
 
     @property
     def allocations(self) -> tuple[Allocation, ...]:
@@ -116,10 +118,11 @@ class Memory:
         """
         is_new = isinstance(source, int)
         data = np.zeros(source, np.uint8) if isinstance(source, int) else source.reshape(-1).view(np.uint8)
-        own = [one for one in self._allocations if FIRST_ADDRESS <= one.base < LAST_ADDRESS]
-        start = max((allocation.end + GUARD_BYTES for allocation in own), default=FIRST_ADDRESS)
         written = np.zeros(len(data), np.uint8) if is_new else None
-        return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name, written=written))
+        with self._changes:
+            own = [one for one in self._allocations if FIRST_ADDRESS <= one.base < LAST_ADDRESS]
+            start = max((allocation.end + GUARD_BYTES for allocation in own), default=FIRST_ADDRESS)
+            return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name, written=written))
 
     def adopt(
         self, address: int, nbytes: int, name: str = "", storage: int | None = None, written: bool = True
@@ -149,13 +152,14 @@ class Memory:
 
     def free(self, address: int) -> None:
         """Remove the allocation that begins at `address`. Raises KeyError where none does."""
-        position = bisect.bisect_left(self._bases, address)
-        if position == len(self._bases) or self._bases[position] != address:
-            raise KeyError(f"no allocation begins at {address:#x}")
-        allocation = self._allocations.pop(position)
-        del self._bases[position]
-        allocation.freed = True
-        self._freed.append(allocation)
+        with self._changes:
+            position = bisect.bisect_left(self._bases, address)
+            if position == len(self._bases) or self._bases[position] != address:
+                raise KeyError(f"no allocation begins at {address:#x}")
+            allocation = self._allocations.pop(position)
+            del self._bases[position]
+            allocation.freed = True
+            self._freed.append(allocation)
 
     def find(self, address: int) -> Allocation | None:
         """The live allocation that contains an address."""
@@ -180,6 +184,10 @@ class Memory:
         return min(self._allocations, key=distance, default=None)
 
     def _insert(self, allocation: Allocation) -> Allocation:
+        with self._changes:
+            return self._insert_alone(allocation)
+
+    def _insert_alone(self, allocation: Allocation) -> Allocation:
         position = bisect.bisect_right(self._bases, allocation.base)
         neighbours = self._allocations[max(position - 1, 0) : position + 1]
         for other in neighbours:

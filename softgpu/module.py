@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -39,6 +40,7 @@ class Module:
             raise TypeError(f"a module is made of PTX text, a str, not of {_a(ptx)}")
         self.ptx = parse(ptx)
         self._memory = Memory()
+        self._first_use = Lock()
         self._programs: dict[str, Program] = {}
         self._symbols: WeakKeyDictionary[Memory, dict[str, int]] = WeakKeyDictionary()
         self._variables: WeakKeyDictionary[Memory, dict[str, Allocation]] = WeakKeyDictionary()
@@ -52,9 +54,10 @@ class Module:
         """The decoded kernel. Raises LaunchError for an unknown name, or UnsupportedPTX."""
         if kernel_name not in self.ptx.kernels:
             raise LaunchError(f"there is no kernel '{kernel_name}' in this module; it has {_listed(self.kernels)}")
-        if kernel_name not in self._programs:
-            self._programs[kernel_name] = Program(self.ptx, self.ptx.kernels[kernel_name])
-        return self._programs[kernel_name]
+        with self._first_use:
+            if kernel_name not in self._programs:
+                self._programs[kernel_name] = Program(self.ptx, self.ptx.kernels[kernel_name])
+            return self._programs[kernel_name]
 
     def launch(
         self,
@@ -173,10 +176,11 @@ class Module:
 
     def symbols(self, memory: Memory) -> dict[str, int]:
         """The addresses of the module's .global and .const variables, placed in a memory on first use."""
-        if memory not in self._symbols:
-            self._variables[memory] = place_variables(self.ptx.variables, memory)
-            self._symbols[memory] = {name: one.base for name, one in self._variables[memory].items()}
-        return self._symbols[memory]
+        with self._first_use:
+            if memory not in self._symbols:
+                self._variables[memory] = place_variables(self.ptx.variables, memory)
+                self._symbols[memory] = {name: one.base for name, one in self._variables[memory].items()}
+            return self._symbols[memory]
 
     def global_array(self, name: str, dtype: DTypeLike) -> NDArray:
         """A .global or .const variable, as `launch` uses it: a one-dimensional array on its memory, to read and write.

@@ -1,11 +1,20 @@
 """How the loops of the checks are compiled."""
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import njit
 
-# Without reference counts: the functions pass tuples of many arrays to each other, and all arrays belong to the caller.
-compiled: Any = njit(cache=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
+from softgpu.jit import kept
 
-# For what runs for every event: to pass such tuples takes longer than the work itself.
-inlined: Any = njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)  # type: ignore[call-overload]
+
+def compiled(function: Callable) -> Any:
+    """Without reference counts: the functions pass tuples of many arrays to each other, which belong to the caller."""
+    options: Any = {"error_model": "numpy", "_nrt": False}
+    return kept(lambda keep: njit(cache=keep, **options)(function))
+
+
+def inlined(function: Callable) -> Any:
+    """For what runs for every event: to pass such tuples takes longer than the work itself."""
+    options: Any = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+    return kept(lambda keep: njit(cache=keep, **options)(function))

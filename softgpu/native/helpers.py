@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, int32, int64, njit, types
+from numba import int32, int64, types
 from numba.extending import intrinsic as untyped_intrinsic
 
+from softgpu.jit import callback, inlined
 from softgpu.memory import LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW
 from softgpu.native import layout
 
@@ -54,7 +55,7 @@ def call_thread(typing: Any, function: Any, context_address: Any, frame: Any, th
     return types.int32(types.int64, types.int64, types.int64, types.int32), build
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _word(context: int, word: int) -> int:
     return load64(context + 8 * word)
 
@@ -150,7 +151,7 @@ _HELPERS = {
 @cache
 def _compiled(name: str) -> Any:
     function, signature = _HELPERS[name]
-    return cfunc(signature, cache=True, error_model="numpy")(function)
+    return callback(signature, function)
 
 
 class Helpers(dict[str, int]):

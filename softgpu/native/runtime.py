@@ -7,10 +7,10 @@ use up their turn may wait for others by spinning, so everyone else gets a turn 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from softgpu.events import EVENT, EventFlag, EventKind, Rows
+from softgpu.jit import inlined, jit
 from softgpu.native import layout
 from softgpu.native.helpers import call_thread, load64, store64
 
@@ -80,12 +80,12 @@ PATIENCE = 1 << 34
 """Instructions that all threads may execute, some seconds, in which nobody gets anywhere."""
 
 
-@njit(inline="always", cache=True)
+@inlined
 def _frame_word(frame: int, word: int) -> int:
     return load64(frame + 8 * word)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _begin(
     context: NDArray,
     frames: int,
@@ -131,7 +131,7 @@ def _begin(
             store64(frames + 8 * frame_words * (slot * threads + thread), 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _row(context: NDArray, kind: int, flags: int, pc: int, lane: int, detail: int, value: int) -> None:
     """Write a row of softgpu.events, if they are wanted."""
     place = context[layout.CURSOR]
@@ -144,7 +144,7 @@ def _row(context: NDArray, kind: int, flags: int, pc: int, lane: int, detail: in
         context[layout.CLOCK] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _count(mask: int) -> int:
     """The number of ones."""
     number = 0
@@ -154,7 +154,7 @@ def _count(mask: int) -> int:
     return number
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _may_open(masks: NDArray, facts: NDArray, times: NDArray, slot: int, barrier: int) -> bool:
     """Whether everyone has arrived at a barrier who must.
 
@@ -180,7 +180,7 @@ def _may_open(masks: NDArray, facts: NDArray, times: NDArray, slot: int, barrier
     return arrivals * WARP_SIZE >= count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _open(
     context: NDArray,
     frames: int,
@@ -224,7 +224,7 @@ def _open(
     facts[slot, TOUCHED] &= ~(1 << barrier)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _tell_opening(
     context: NDArray,
     frames: int,
@@ -268,7 +268,7 @@ def _tell_opening(
         facts[slot, EPOCH] = context[layout.EPOCH] = context[layout.CLOCK]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _tell_exits(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, warp: int) -> None:
     """Report the lanes of a warp that have exited, if they are not known yet."""
     gone = masks[slot, EXISTING, warp] & ~masks[slot, ALIVE, warp] & ~masks[slot, TOLD, warp]
@@ -287,7 +287,7 @@ def _tell_exits(context: NDArray, frames: int, frame_bytes: int, masks: NDArray,
         )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, warp: int, waits: bool) -> None:
     """Report those lanes of a warp that have arrived at the barrier they are at, and whether they wait there."""
     for lane in range(WARP_SIZE):
@@ -302,7 +302,7 @@ def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, 
             _row(context, ARRIVE, flags, place, _lane(context, warp, lane), barrier, count)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _arrive(
     frames: int,
     frame_bytes: int,
@@ -359,7 +359,7 @@ def _arrive(
     return arrivals
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _meet(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, warp: int) -> None:
     """Let the lanes of a warp go on that wait for each other and are complete.
 
@@ -386,13 +386,13 @@ def _meet(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot:
     masks[slot, READY, warp] |= released
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _lane(context: NDArray, warp: int, lane: int) -> int:
     """Index in the chunk of a lane of a warp."""
     return context[layout.FIRST_LANE] + warp * WARP_SIZE + lane
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _tell_meeting(
     context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, here: int, mask: int, warp: int
 ) -> None:
@@ -415,19 +415,19 @@ def _tell_meeting(
         _row(context, MEMBER_EXITED, 0, place, _lane(context, warp, 0), 0, exited)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _lowest(mask: int) -> int:
     """The position of the lowest one."""
     return _count((mask & -mask) - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _meeting(frame: int) -> tuple[int, int]:
     """What a lane does with others, and its member mask."""
     return _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _exchange(context: NDArray, frames: int, frame_bytes: int, members: int, warp: int) -> None:
     """Carry out a warp-level instruction for lanes that meet."""
     kind = _frame_word(frames + _lowest(members) * frame_bytes, layout.EXCHANGE) & layout.KIND
@@ -481,7 +481,7 @@ def _exchange(context: NDArray, frames: int, frame_bytes: int, members: int, war
         store64(answer + 8, predicate)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _source_lane(kind: int, lane: int, offset: int, limits: int) -> tuple[int, int]:
     """The lane that a shuffle reads from, and 1 if it is within the segment."""
     segment, clamp, offset = limits >> 8 & 31, limits & 31, offset & 31
@@ -500,7 +500,7 @@ def _source_lane(kind: int, lane: int, offset: int, limits: int) -> tuple[int, i
     return (source, 1) if inside else (lane, 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _reduce(kind: int, values: NDArray, members: int) -> int:
     """The reduction of words that were extended to 64 bits as their type says."""
     result, first = 0, True
@@ -525,7 +525,7 @@ def _reduce(kind: int, values: NDArray, members: int) -> int:
     return result
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _run_lanes(
     function: int,
     context: NDArray,
@@ -572,7 +572,7 @@ def _run_lanes(
     return DONE, 0, exited, at_warp, at_barrier, yielded, at
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _next_ready(ready: NDArray, thread: int) -> int:
     """The first thread from this one on that can run, or else the first of all."""
     size = len(ready) * WARP_SIZE
@@ -582,7 +582,7 @@ def _next_ready(ready: NDArray, thread: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def _run_block(
     function: int,
     context: NDArray,
@@ -662,13 +662,13 @@ def _run_block(
     return _STUCK
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def step(function: int, context: NDArray, frame: int, thread: int) -> int:
     """Run one thread until it returns."""
     return call_thread(function, context.ctypes.data, frame, thread)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+@jit
 def run(
     function: int,
     context: NDArray,

@@ -12,9 +12,11 @@ import time
 
 import numpy as np
 import pytest
+from numba.core import caching
 
 from softgpu import InstructionBudgetExceeded, LaunchError, MemoryFault, Module, Observer, Trace, engines, native
 from softgpu.events import EVENT
+from softgpu.jit import jit
 from softgpu.native import compiler
 
 OUT = """
@@ -337,6 +339,11 @@ def test_only_the_blocks_that_are_traced_run_in_lock_step(kernel, monkeypatch):
 def test_importing_softgpu_does_not_import_a_compiler():
     code = "import sys, softgpu; sys.exit(any(name in sys.modules for name in ('numba', 'llvmlite')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_folder_for_the_cache_is_not_needed(monkeypatch):
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    assert jit(lambda x: x + 1)(2) == 3
 
 
 # Events
