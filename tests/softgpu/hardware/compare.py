@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import Case, load
+from cases import RESULTS, Case, Collector, load, run_tests
 
 from softgpu import LaunchError, Module, UnsupportedPTX
 from softgpu.ptx import Parameter
 
 INEXACT = re.compile(r"\.approx\b|\.full\b|\btanh\b|\bex2\b|\bmma\.sync\S*\.(f16|bf16|tf32)\b")
 """Instructions whose results the manual leaves open in the last bits, or whose order of summation: their differences
-are counted. That hardware and softgpu keep to the tolerance is for the tests to say, see `cases.replay`."""
+are counted. That hardware and softgpu keep to the tolerance is for the tests to say, see `main`."""
 
 ORDERED = re.compile(r"\b(atom|red)\b")
 """Instructions through which the order of blocks and warps may show. Bytes that it changes are not compared."""
@@ -130,8 +130,8 @@ def _words(data: np.ndarray, first: int) -> str:
 
 
 def main() -> int:
-    cases_file, results_file = map(Path, sys.argv[1:])
-    cases = load(cases_file)
+    (results_file,) = map(Path, sys.argv[1:])
+    cases = load(RESULTS / "cases.npz")
     device, answers = recorded(results_file, cases)
     print(f"{device['device']}, CUDA {device['cuda_version']}")
     status = 0
@@ -139,6 +139,9 @@ def main() -> int:
         found = compare(cases, answers, engine)
         print(f"\n{'the lock-step engine' if engine else 'the fastest engine'}: {found}")
         status |= bool(found.different)
+    collector = Collector(answers)
+    status |= bool(run_tests(collector))
+    print(f"{collector.answered} launches of these tests got the GPU's results")
     return status
 
 

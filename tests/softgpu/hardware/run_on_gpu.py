@@ -48,11 +48,13 @@ class Device:
         """Call a function of the driver. Python numbers are passed as C int. Raises CudaError."""
         code = getattr(self._cuda, name)(*arguments)
         if code:
-            text = ctypes.c_char_p()
+            text, details = ctypes.c_char_p(), ctypes.c_char_p()
             self._cuda.cuGetErrorName(code, ctypes.byref(text))
-            said = (text.value or b"an unknown error").decode()
-            details = log.value.decode(errors="replace").strip() if log else ""
-            raise CudaError(f"{name}: {said} ({code}){': ' if details else ''}{details}")
+            self._cuda.cuGetErrorString(code, ctypes.byref(details))
+            said = (log.value if log else b"") or details.value or b"no text"
+            raise CudaError(
+                f"{name}: {(text.value or b'?').decode()} ({code}): {said.decode(errors='replace').strip()}"
+            )
 
     def is_usable(self) -> bool:
         """False after an error that sticks to the context."""
