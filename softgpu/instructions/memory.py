@@ -170,8 +170,8 @@ _INTEGER_UPDATES: dict[str, Compute] = {
 }
 _FLOAT_UPDATES: dict[str, Compute] = {
     "add": _add_float,
-    "min": lambda old, value: fl.minimum(old, value, False),
-    "max": lambda old, value: fl.maximum(old, value, False),
+    "min": lambda old, value: _canonical(fl.minimum(old, value, False)),
+    "max": lambda old, value: _canonical(fl.maximum(old, value, False)),
 }
 
 

@@ -196,6 +196,17 @@ def test_a_sum_that_is_no_number_is_the_canonical_nan(kernel, kind, nan):
     assert left[:4].tolist() == [nan] * 4 and value_of(left[4:], kind).tolist() == [np.inf, 2]
 
 
+@pytest.mark.parametrize("operation", ["min", "max"])
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_the_extremum_of_two_nans_is_the_canonical_nan(kernel, operation, kind):
+    cells, value = bits_of([np.nan, np.nan, 1, np.nan], kind), bits_of([-np.nan, 2, np.nan, -np.nan], kind)
+    names = "{%h0, %h1, %h2, %h3}"
+    code = f"""ld.param.u64 %rd1, [out]; ld.param.u64 %rd2, [cells]; ld.global.v4.b16 {names}, [%rd1];
+        red.global.{operation}.noftz.v4.{kind} [%rd2], {names}; ret;"""
+    kernel(code, ARGUMENTS[:2]).launch("k", 1, 1, [value, cells])
+    assert cells.tolist() == [0x7FFF, *bits_of([2, 1], kind).tolist(), 0x7FFF]
+
+
 VECTORS = [
     ("add", "f32", 2),
     ("add", "f32", 4),
