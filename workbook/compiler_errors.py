@@ -10,6 +10,7 @@ import re
 from workbook.execution import Failure
 from workbook.mojo_compiler import Diagnostic
 from workbook.region import Region
+from workbook.verdict import Quote
 
 KNOWN_REASONS = (
     (
@@ -128,10 +129,10 @@ def _place(region: Region, file: str, line: int, column: int, source: str) -> st
     own_line = line - region.first_line + 1
     if file == "op.mojo" and 1 <= own_line <= len(code):
         return quote_line(own_line, code[own_line - 1], column - region.indentation)
-    return f"{file}, line {line}:  {source.strip()}"
+    return Quote(f"{file}, line {line}:  {source.strip()}")
 
 
 def quote_line(number: int, text: str, column: int) -> str:
     """A line of the learner's code with a caret under the column; both count from 1."""
     start = f"line {number}:  "
-    return f"{start}{text}\n{' ' * (len(start) + max(column, 1) - 1)}^"
+    return Quote(f"{start}{text}\n{' ' * (len(start) + max(column, 1) - 1)}^")

@@ -14,8 +14,8 @@ from workbook.explorer import explorer
 from workbook.figure import figure
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
-from workbook.rendering import SYMBOLS, folded_html, message_html, source_html, text_html, verdict_html
-from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, Verdict
+from workbook.rendering import folded_html, message_html, source_html, text_html, verdict_html
+from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, SYMBOLS, Verdict
 from workbook.worker import STAGES, Worker, WorkerLost
 
 

@@ -9,7 +9,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers.mojo import MojoLexer
 from pygments.token import Keyword, Name
 
-from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict
+from workbook.language import N_, _, ngettext
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Quote, Verdict
 
 COLOURS = {
     PASSED: "var(--jp-success-color1, #388e3c)",
@@ -17,7 +18,6 @@ COLOURS = {
     NOT_ATTEMPTED: "var(--jp-info-color1, #1976d2)",
     STOPPED: "var(--jp-warn-color1, #f57c00)",
 }
-SYMBOLS = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}
 
 CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
 
@@ -32,6 +32,11 @@ TOKEN_COLOURS = {
     "o": "var(--jp-mirror-editor-operator-color, #a2f)",
 }
 ELEMENTS_IN_A_ROW = 10
+TIMES = {
+    "precompile": N_("precompiled in {seconds:.1f} s"),
+    "graph": N_("graph built in {seconds:.1f} s"),
+    "run": N_("run in {seconds:.1f} s"),
+}
 
 NEW_KEYWORDS = {"comptime", "mut", "raises", "where", "thin", "read", "out", "deinit"}
 """Words of Mojo 1.2 that Pygments' lexer takes for names."""
@@ -79,19 +84,19 @@ def text_html(text: str) -> str:
 def verdict_html(verdict: Verdict) -> str:
     """The verdict, what is wrong, and the op's numbers beside NumPy's."""
     parts = [
-        f'<div style="font-weight: bold; color: {COLOURS[verdict.outcome]}">'
-        f"{SYMBOLS[verdict.outcome]} {escape(verdict.puzzle)} {verdict.outcome}</div>",
+        f'<div style="font-weight: bold; color: {COLOURS[verdict.outcome]}">{escape(verdict.title)}</div>',
         f'<div style="margin: 4px 0">{_sentence(verdict.headline)}</div>',
     ]
     parts += [_detail(detail) for detail in verdict.details]
-    parts += [f'<div style="margin: 4px 0">Note: {_sentence(remark)}</div>' for remark in verdict.remarks]
+    parts += [_detail(_("Note: {remark}").format(remark=remark)) for remark in verdict.remarks]
     telling = verdict.first_wrong_case or next(iter(verdict.cases), None)
     parts += [_comparison(case, case is telling) for case in verdict.cases if case.output is not None]
     if verdict.cases:
-        parts.append(_small(f"Ran on {verdict.device}. Random data from seed {verdict.seed}. {_times(verdict)}"))
+        ran = _("Ran on {device}. Random data from seed {seed}.").format(device=verdict.device, seed=verdict.seed)
+        parts.append(_small(f"{ran} {_times(verdict)}"))
     if verdict.raw:
         parts.append(
-            f'<details><summary style="cursor: pointer">Everything the tools said</summary>'
+            f'<details><summary style="cursor: pointer">{_("Everything the tools said")}</summary>'
             f'<pre style="{CODE}; white-space: pre-wrap">{escape(verdict.raw)}</pre></details>'
         )
     return _box(COLOURS[verdict.outcome], "".join(parts))
@@ -101,7 +106,13 @@ def _comparison(case: CaseResult, unfolded: bool) -> str:
     """What the op gave beside what NumPy gives."""
     assert case.output is not None
     wrong = ~np.isclose(case.output, case.expected, rtol=1e-5, atol=1e-5)
-    verdict = "✓ all elements match NumPy" if case.right else f"✗ {wrong.sum()} of {len(wrong)} elements differ"
+    verdict = (
+        _("✓ all elements match NumPy")
+        if case.right
+        else ngettext(
+            "✗ {number} of {count} element differs", "✗ {number} of {count} elements differ", len(wrong)
+        ).format(number=wrong.sum(), count=len(wrong))
+    )
     rows = [
         _comparison_rows(case, wrong, range(start, min(start + ELEMENTS_IN_A_ROW, len(wrong))))
         for start in range(0, len(wrong), ELEMENTS_IN_A_ROW)
@@ -125,15 +136,15 @@ def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str
 
     plain = [""] * len(indices)
     return (
-        row("index", [str(i) for i in indices], plain, "; color: var(--jp-ui-font-color2, #666)")
-        + row("your op", [_number(case.output[i]) for i in indices], [mark if wrong[i] else "" for i in indices])
-        + row("NumPy", [_number(case.expected[i]) for i in indices], plain, "; border-bottom: 8px solid transparent")
+        row(_("index"), [str(i) for i in indices], plain, "; color: var(--jp-ui-font-color2, #666)")
+        + row(_("your op"), [_number(case.output[i]) for i in indices], [mark if wrong[i] else "" for i in indices])
+        + row(_("NumPy"), [_number(case.expected[i]) for i in indices], plain, "; border-bottom: 8px solid transparent")
     )
 
 
 def _detail(text: str) -> str:
-    """A sentence; where it has more than one line it quotes code, with a caret below it."""
-    if "\n" in text or text.startswith(("line ", "op.mojo, line ")):
+    """A sentence; or a quote, as it stands."""
+    if isinstance(text, Quote) or "\n" in text:
         return f'<pre style="{CODE}; margin: 4px 0; overflow-x: auto; white-space: pre">{escape(text)}</pre>'
     return f'<div style="margin: 4px 0">{_sentence(text)}</div>'
 
@@ -145,9 +156,8 @@ def _sentence(text: str) -> str:
 
 
 def _times(verdict: Verdict) -> str:
-    stages = {"precompile": "precompiled", "graph": "graph built", "run": "run"}
-    times = ", ".join(f"{stages[stage]} in {seconds:.1f} s" for stage, seconds in verdict.seconds.items())
-    return f"Times: {times}."
+    times = ", ".join(_(TIMES[stage]).format(seconds=seconds) for stage, seconds in verdict.seconds.items())
+    return _("Times: {times}.").format(times=times)
 
 
 def _number(value: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from workbook.execution import BufferPlace
+from workbook.language import N_, _
 from workbook.launch_view import LaunchView
 
 PASSED = "passed"
@@ -12,6 +13,18 @@ FAILED = "failed"
 NOT_ATTEMPTED = "not attempted"
 STOPPED = "stopped"
 """The attempt was not finished: interrupted, or its worker was lost. It says nothing of the launch."""
+
+SYMBOLS = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}
+TITLES = {
+    PASSED: N_("{puzzle} passed"),
+    FAILED: N_("{puzzle} failed"),
+    NOT_ATTEMPTED: N_("{puzzle} not attempted"),
+    STOPPED: N_("{puzzle} stopped"),
+}
+
+
+class Quote(str):
+    """A line of code and where it stands, perhaps with a caret below it: to be shown in a face of one width."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,15 @@ class Verdict:
         return self.outcome == PASSED
 
     @property
+    def title(self) -> str:
+        """✓ p17 passed."""
+        return f"{SYMBOLS[self.outcome]} {_(TITLES[self.outcome]).format(puzzle=self.puzzle)}"
+
+    @property
     def first_wrong_case(self) -> CaseResult | None:
         return next((case for case in self.cases if not case.right), None)
 
     def __str__(self) -> str:
-        symbol = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}[self.outcome]
-        lines = [f"{symbol} {self.puzzle} {self.outcome}: {self.headline}", *self.details]
-        lines += [f"Remark: {remark}" for remark in self.remarks]
+        lines = [f"{self.title}: {self.headline}", *self.details]
+        lines += [_("Remark: {remark}").format(remark=remark) for remark in self.remarks]
         return "\n".join(lines)
