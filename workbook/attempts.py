@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workbook import rooms
+from workbook.language import _
 from workbook.puzzles import Puzzle
 from workbook.region import BEGIN, END, RegionError, read_region, replace_region
 
@@ -23,8 +24,10 @@ def read_problem(puzzle: Puzzle) -> str:
     except RegionError as error:
         name = puzzle.problem_file.relative_to(rooms.ROOT)
         raise RegionError(
-            f"{name}: {error} Put them back, or let `workbook reset {puzzle.id}` restore the file: "
-            "your version is kept in the history."
+            _(
+                "{file}: {problem} Put them back, or let `workbook reset {puzzle}` restore the file: "
+                "your version is kept in the history."
+            ).format(file=name, problem=error, puzzle=puzzle.id)
         ) from None
     return text
 

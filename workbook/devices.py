@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from workbook.language import _
+
 if TYPE_CHECKING:
     from max.driver import Device
 
@@ -52,19 +54,20 @@ def open_device(kind: str) -> "Device":
     if kind == "cpu":
         return CPU()
     if kind == "gpu" and accelerator_count() == 0:
-        raise NoSuchDevice("MAX finds no GPU on this machine. Leave --device out, or say --device softgpu.")
+        raise NoSuchDevice(_("MAX finds no GPU on this machine. Leave `--device` out, or say `--device softgpu`."))
     return Accelerator()
 
 
 def describe_device(kind: str) -> str:
     """What the learner is told of the device, after it was opened."""
     if kind == "softgpu":
-        return "softgpu, the software GPU (executes the kernel compiled for NVIDIA sm_80)"
+        return _("softgpu, the software GPU (executes the kernel compiled for NVIDIA sm_80)")
     if kind == "cpu":
-        return "the CPU (the op's own CPU implementation; no kernel is launched)"
+        return _("the CPU (the op's own CPU implementation; no kernel is launched)")
     from max.driver import accelerator_api, accelerator_architecture_name
 
-    return f"the GPU of this machine ({accelerator_api()}, {accelerator_architecture_name()})"
+    api, architecture = accelerator_api(), accelerator_architecture_name()
+    return _("the GPU of this machine ({api}, {architecture})").format(api=api, architecture=architecture)
 
 
 def _can_load(library: str) -> bool:

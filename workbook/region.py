@@ -3,6 +3,8 @@
 import textwrap
 from dataclasses import dataclass
 
+from workbook.language import _
+
 BEGIN = "# >>> your launch"
 END = "# <<< your launch"
 
@@ -43,7 +45,9 @@ def _marker_lines(lines: list[str]) -> tuple[int, int]:
     ends = [number for number, line in enumerate(lines) if line.strip() == END]
     if len(begins) != 1 or len(ends) != 1 or begins[0] > ends[0]:
         raise RegionError(
-            f"The file must have the line `{BEGIN}` once and, after it, the line `{END}` once; "
-            f"it has them {len(begins)} and {len(ends)} times."
+            _(
+                "The file must have the line `{begin}` once and, after it, the line `{end}` once; "
+                "it has them {begins} and {ends} times."
+            ).format(begin=BEGIN, end=END, begins=len(begins), ends=len(ends))
         )
     return begins[0], ends[0]

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
-from workbook import rooms
+from workbook import language, rooms
 from workbook.execution import Execution, Executor
+from workbook.language import N_, _
 
 TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
@@ -25,10 +26,10 @@ TIME_LIMIT = 180.0
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 
 STAGES = {
-    "start": "the worker process gets ready",
-    "precompile": "Mojo compiles your launch",
-    "graph": "MAX builds the graph around it (15 to 30 seconds)",
-    "run": "the kernel runs",
+    "start": N_("the worker process gets ready"),
+    "precompile": N_("Mojo compiles your launch"),
+    "graph": N_("MAX builds the graph around it (15 to 30 seconds)"),
+    "run": N_("the kernel runs"),
 }
 """What is told of each stage of an attempt."""
 
@@ -68,20 +69,30 @@ class Worker:
         except TimeoutError:
             self._replace()
             raise WorkerLost(
-                f"The attempt took longer than {self.time_limit:g} seconds and was stopped; a new worker has been "
-                "started. Does the kernel, or a loop around the launch, ever end?"
+                _(
+                    "The attempt took longer than {seconds:g} seconds and was stopped; a new worker has been started. "
+                    "Does the kernel, or a loop around the launch, ever end?"
+                ).format(seconds=self.time_limit)
             ) from None
         except (EOFError, ConnectionError):  # the other end of the socket is gone, and so is its process
             code = self._process.wait()
             last_words = self._last_words()
             self._replace()
-            reason = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-            raise WorkerLost(
-                f"The worker process {reason} in the middle of the attempt; a new one has been started. "
+            if code < 0:
+                reason = _(
+                    "The worker process was ended by signal {signal} in the middle of the attempt; "
+                    "a new one has been started."
+                ).format(signal=-code)
+            else:
+                reason = _(
+                    "The worker process ended with status {status} in the middle of the attempt; "
+                    "a new one has been started."
+                ).format(status=code)
+            advice = _(
                 "Nothing you typed is lost. If it happens again, it is the code around the launch that ends it: it may "
                 "end the program, or read a tensor's elements on the CPU, which cannot reach the memory of a GPU."
-                f"{last_words}"
-            ) from None
+            )
+            raise WorkerLost(f"{reason} {advice}{last_words}") from None
         except BaseException:  # an interrupt, most of all: the worker is in the middle of something
             self._replace()
             raise
@@ -123,6 +134,7 @@ class Worker:
             stdout=self._log,
             stderr=self._log,
             cwd=rooms.ROOT,
+            env=language.environment(),
             start_new_session=True,  # an interrupt from the keyboard is ours to handle
         )
         theirs.close()
@@ -136,7 +148,7 @@ class Worker:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").splitlines()
         lines = [line for line in lines if line.strip() and "Crashpad" not in line]
-        return "\nIts last words:\n" + "\n".join(lines[-5:]) if lines else ""
+        return "\n".join(["", _("Its last words:"), *lines[-5:]]) if lines else ""
 
 
 def serve(device: str, connection: Connection) -> None:
