@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from workbook import attempts, rooms
+from workbook import attempts, language, rooms
 from workbook.check import check_at_once, check_op
 from workbook.compiler_errors import explain_compile_error
 from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
+from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.verdict import Verdict
@@ -25,41 +26,43 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run the command; returns the exit status: 0 done and right, 1 wrong or not attempted, 2 bad usage."""
-    parser = _parser()
-    options, passed_on = parser.parse_known_args()
-    if passed_on and options.run not in (_lab, _test):
-        parser.error(f"unrecognized arguments: {' '.join(passed_on)}")
-    options.passed_on = passed_on
     try:
+        parser = _parser()
+        options, passed_on = parser.parse_known_args()
+        if passed_on and options.run not in (_lab, _test):
+            parser.error(_("unrecognized arguments: %s") % " ".join(passed_on))
+        options.passed_on = passed_on
         return options.run(options)
-    except (UnknownPuzzle, NoSuchDevice, RegionError) as error:
+    except (UnknownLanguage, UnknownPuzzle, NoSuchDevice, RegionError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="workbook", description="Learn to launch GPU kernels with MAX and Mojo.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # argparse looks its own words up with these, in a catalogue of its own that nobody has.
+    vars(argparse).update(_=_, ngettext=ngettext)
+    parser = argparse.ArgumentParser(prog="workbook", description=_("Learn to launch GPU kernels with MAX and Mojo."))
+    commands = parser.add_subparsers(required=True, metavar=_("COMMAND"))
 
-    run = commands.add_parser("run", help="run a puzzle's program on your file")
-    run.add_argument("puzzle", help="for example p17")
-    run.add_argument("--solution", action="store_true", help="run the solution instead of your file")
-    run.add_argument("--device", choices=CHOICES, help="default: a GPU if one answers, else softgpu")
+    run = commands.add_parser("run", help=_("run a puzzle's program on your file"))
+    run.add_argument("puzzle", help=_("for example p17"))
+    run.add_argument("--solution", action="store_true", help=_("run the solution instead of your file"))
+    run.add_argument("--device", choices=CHOICES, help=_("default: a GPU if one answers, else softgpu"))
     run.set_defaults(run=_run)
 
-    check = commands.add_parser("check", help="check your file on all sizes")
+    check = commands.add_parser("check", help=_("check your file on all sizes"))
     check.add_argument("puzzle")
-    check.add_argument("--seed", type=int, help="of the random data; default: a new one each time")
-    check.add_argument("--device", choices=("gpu", "softgpu"), help="default: a GPU if one answers, else softgpu")
+    check.add_argument("--seed", type=int, help=_("of the random data; default: a new one each time"))
+    check.add_argument("--device", choices=("gpu", "softgpu"), help=_("default: a GPU if one answers, else softgpu"))
     check.set_defaults(run=_check)
 
-    reset = commands.add_parser("reset", help="empty a puzzle's region again; your version is kept in the history")
+    reset = commands.add_parser("reset", help=_("empty a puzzle's region again; your version is kept in the history"))
     reset.add_argument("puzzle")
     reset.set_defaults(run=_reset)
 
-    lab = commands.add_parser("lab", help="open the workbook in JupyterLab; further arguments go to JupyterLab")
+    lab = commands.add_parser("lab", help=_("open the workbook in JupyterLab; further arguments go to JupyterLab"))
     lab.set_defaults(run=_lab)
-    test = commands.add_parser("test", help="lint, type check and test the workbook; further arguments go to pytest")
+    test = commands.add_parser("test", help=_("lint, type check and test the workbook; further arguments go to pytest"))
     test.set_defaults(run=_test)
     return parser
 
@@ -86,7 +89,7 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     executor = Executor(kind)
-    print(f"Device: {describe_device(kind)}", flush=True)
+    print(_("Device: {device}").format(device=describe_device(kind)), flush=True)
     try:
         executor.run_main(puzzle.id, op_text)
     except MojoCompileError as error:
@@ -94,16 +97,21 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
         print("\n".join(explain_compile_error(failure, read_region(op_text))))
         return 1
     except AssertionError as error:
-        print(f"Verification failed: {str(error).strip()}\nTo see where and why: workbook check {puzzle.id}")
+        print(_("Verification failed: {reason}").format(reason=str(error).strip()), _where_and_why(puzzle), sep="\n")
         return 1
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
     if kind == "cpu":
-        print("Your launch was not used: it is for a GPU. This was the op's CPU implementation.", file=sys.stderr)
+        text = _("Your launch was not used: it is for a GPU. This was the op's CPU implementation.")
     else:
-        print(f"This was one size only. To check all sizes: workbook check {puzzle.id}", file=sys.stderr)
+        text = _("This was one size only. To check all sizes: {command}").format(command=f"workbook check {puzzle.id}")
+    print(text, file=sys.stderr)
     return 0
+
+
+def _where_and_why(puzzle: Puzzle) -> str:
+    return _("To see where and why: {command}").format(command=f"workbook check {puzzle.id}")
 
 
 def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exception) -> tuple[str, ...]:
@@ -112,7 +120,7 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exce
 
     reason, text = executor.launch_error(), full_text(error)
     if reason:
-        return (f"The launch failed: {reason}", f"To see where and why: workbook check {puzzle.id}")
+        return (_("The launch failed: {reason}").format(reason=reason), _where_and_why(puzzle))
     if "Failed to compile the model" in text:
         return explain_compile_error(Failure("graph", text), read_region(op_text))
     raise error
@@ -132,7 +140,8 @@ def _check(options: argparse.Namespace) -> int:
         finally:
             for worker in workers:
                 worker.close()
-        print(f"Ran on {verdict.device}; random data from seed {verdict.seed}.")
+        ran = _("Ran on {device}; random data from seed {seed}.")
+        print(ran.format(device=verdict.device, seed=verdict.seed))
     _print_comparison(verdict)
     print(f"\n{verdict}")
     return 0 if verdict.passed else 1
@@ -140,11 +149,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _print_comparison(verdict: Verdict) -> None:
     """The op's numbers beside NumPy's: all cases, or those that are wrong."""
+    names = (_("your op:"), _("NumPy:"))
+    margin = max(map(language.width, names)) + 1
     for case in verdict.cases:
         if case.output is not None and (verdict.passed or not case.right):
             with np.printoptions(precision=3, suppress=True, floatmode="fixed", linewidth=110, sign=" "):
-                op, numpy = (np.array2string(array, prefix="NumPy:   ") for array in (case.output, case.expected))
-            print(f"\n{case.name}\nyour op: {op}\nNumPy:   {numpy}")
+                print(f"\n{case.name}")
+                for name, array in zip(names, (case.output, case.expected), strict=True):
+                    numbers = np.array2string(array, prefix=" " * margin)
+                    print(name + " " * (margin - language.width(name)) + numbers)
 
 
 class _ProgressLines:
@@ -155,7 +168,7 @@ class _ProgressLines:
 
     def __call__(self, stage: str) -> None:
         if stage != self._last:
-            print(f"{STAGES[stage]} …", flush=True)
+            print(f"{_(STAGES[stage])} …", flush=True)
             self._last = stage
 
 
@@ -168,7 +181,7 @@ def _reset(options: argparse.Namespace) -> int:
 
 def _lab(options: argparse.Namespace) -> NoReturn:
     first = next(iter(all_puzzles().values()))
-    command = [sys.executable, "-m", "jupyterlab", str(rooms.NOTEBOOKS / first.notebook)]
+    command = [sys.executable, "-m", "jupyterlab", str(language.notebook_file(first.notebook))]
     # The whole checkout, so that the file that one fills in can be opened in Lab too.
     command.append(f"--ServerApp.root_dir={rooms.ROOT}")
     # Lab's question whether it may fetch news would lie over the notebook.
@@ -191,6 +204,22 @@ def _test(options: argparse.Namespace) -> int:
         if status != 0:
             return status
     return 0
+
+
+ARGPARSE_TEXTS = (
+    N_("usage: "),
+    N_("options"),
+    N_("positional arguments"),
+    N_("show this help message and exit"),
+    N_("%(prog)s: error: %(message)s\n"),
+    N_("argument %(argument_name)s: %(message)s"),
+    N_("the following arguments are required: %s"),
+    N_("unrecognized arguments: %s"),
+    N_("expected one argument"),
+    N_("invalid choice: %(value)r (choose from %(choices)s)"),
+    N_("invalid %(type)s value: %(value)r"),
+)
+"""What argparse may say of this command line, word for word."""
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from workbook.check import check_at_once, check_op
 from workbook.devices import default_device, devices_for_check
 from workbook.explorer import explorer
 from workbook.figure import figure
+from workbook.language import _
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.rendering import folded_html, message_html, source_html, text_html, verdict_html
@@ -96,16 +97,24 @@ class NotebookPuzzle:
     def hint(self) -> HTML:
         """The hints, each one folded: they help more when one asks for them one at a time."""
         hints = self.puzzle.hints
+        title = _("Hint {number} of {count}")
         return HTML(
-            "".join(folded_html(f"Hint {n} of {len(hints)}", text_html(hint)) for n, hint in enumerate(hints, 1))
+            "".join(
+                folded_html(title.format(number=number, count=len(hints)), text_html(_(hint)))
+                for number, hint in enumerate(hints, 1)
+            )
         )
 
     def reveal(self) -> HTML:
         """A solution, folded, and why it is so."""
         solution = read_region(self.puzzle.solution_file.read_text()).code
         attempted = self.verdict is not None and self.verdict.outcome != NOT_ATTEMPTED
-        title = "A solution" if attempted else "A solution (you have not tried yet: it is worth more after an attempt)"
-        return HTML(folded_html(title, source_html(solution) + text_html(self.puzzle.explanation)))
+        title = (
+            _("A solution")
+            if attempted
+            else _("A solution (you have not tried yet: it is worth more after an attempt)")
+        )
+        return HTML(folded_html(title, source_html(solution) + text_html(_(self.puzzle.explanation))))
 
     def reset(self) -> None:
         """Empty the region again. What it held is kept in the history."""
@@ -123,14 +132,15 @@ class NotebookPuzzle:
         place = display(HTML(""), display_id=True)
 
         def progress(stage: str) -> None:
-            place.update(HTML(message_html(f"{time.monotonic() - start:.0f} s: {STAGES[stage]} …")))
+            text = _("{seconds:.0f} s: {stage} …").format(seconds=time.monotonic() - start, stage=_(STAGES[stage]))
+            place.update(HTML(message_html(text)))
 
         try:
             verdict = check_op(self.puzzle, op_text, self._workers, progress, seed)
         except WorkerLost as error:
             verdict = Verdict(self.puzzle.id, STOPPED, str(error))
         except KeyboardInterrupt:
-            text = "You interrupted the attempt. A new worker is starting; run the cell again when you like."
+            text = _("You interrupted the attempt. A new worker is starting; run the cell again when you like.")
             place.update(HTML(verdict_html(Verdict(self.puzzle.id, STOPPED, text))))
             raise Interrupted from None
         place.update(HTML(verdict_html(verdict)))
@@ -140,7 +150,9 @@ class NotebookPuzzle:
         """The launches to draw, by the names of their cases; says why where there are none."""
         verdict = self.verdict
         if verdict is None or verdict.outcome == NOT_ATTEMPTED:
-            self._say("There is no launch to draw yet: fill in the `%%fill` cell and run it, then run this cell again.")
+            self._say(
+                _("There is no launch to draw yet: fill in the `%%fill` cell and run it, then run this cell again.")
+            )
             return {}
         views = {
             f"{SYMBOLS['passed' if case.right else 'failed']} {case.name}": case.view
@@ -148,11 +160,11 @@ class NotebookPuzzle:
             if case.view is not None
         }
         if verdict.outcome == STOPPED:
-            self._say("The last attempt was stopped, so there is nothing to draw.")
+            self._say(_("The last attempt was stopped, so there is nothing to draw."))
         elif not views and verdict.cases and not any(case.recorded for case in verdict.cases):
-            self._say("The software GPU draws the pictures, and it runs on Linux x86-64 only.")
+            self._say(_("The software GPU draws the pictures, and it runs on Linux x86-64 only."))
         elif not views:
-            self._say("Nothing was launched in the last attempt, so there is nothing to draw.")
+            self._say(_("Nothing was launched in the last attempt, so there is nothing to draw."))
         return views
 
     def _say(self, text: str, kind: str = NOT_ATTEMPTED) -> None:
@@ -178,8 +190,7 @@ def _fill_magic(line: str, cell: str) -> None:
     try:
         puzzle = open_puzzle(line.strip())
     except UnknownPuzzle as error:
-        display(
-            HTML(message_html(f"The first line of the cell must name the puzzle, as in `%%fill p17`. {error}", FAILED))
-        )
+        text = _("The first line of the cell must name the puzzle, as in `%%fill p17`. {problem}").format(problem=error)
+        display(HTML(message_html(text, FAILED)))
         return
     puzzle.fill(cell)
