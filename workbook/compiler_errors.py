@@ -8,68 +8,81 @@ the reason.
 import re
 
 from workbook.execution import Failure
+from workbook.language import N_, _, width
 from workbook.mojo_compiler import Diagnostic
 from workbook.region import Region
 from workbook.verdict import Quote
 
 KNOWN_REASONS = (
     (
-        r"missing required argument: '(grid_dim|block_dim)'",
-        "The launch needs `{0}`: say how many {0_meaning}.",
+        r"missing required argument: 'grid_dim'",
+        N_("The launch needs `grid_dim`: say how many blocks the grid has."),
     ),
     (
-        r"'(fn|alias)' has been removed",
-        "`{0}` belongs to an older Mojo and has been removed: write `{0_new}`.",
+        r"missing required argument: 'block_dim'",
+        N_("The launch needs `block_dim`: say how many threads a block has."),
     ),
     (
-        r"use of unknown declaration '(\w+)'; did you mean '(\w+)'",
-        "The name `{0}` does not exist here; did you mean `{1}`?",
+        r"'(?P<old>fn|alias)' has been removed",
+        N_("`{old}` belongs to an older Mojo and has been removed: write `{new}`."),
     ),
     (
-        r"use of unknown declaration '(\w+)'",
-        "The name `{0}` does not exist here. The names that op.mojo offers stand above the marked region.",
+        r"use of unknown declaration '(?P<name>\w+)'; did you mean '(?P<suggestion>\w+)'",
+        N_("The name `{name}` does not exist here; did you mean `{suggestion}`?"),
     ),
     (
-        r"failed to infer parameter '(\w+)'",
-        "The kernel's compile-time parameter `{0}` is missing in the square brackets.",
+        r"use of unknown declaration '(?P<name>\w+)'",
+        N_("The name `{name}` does not exist here. The names that op.mojo offers stand above the marked region."),
+    ),
+    (
+        r"failed to infer parameter '(?P<name>\w+)'",
+        N_("The kernel's compile-time parameter `{name}` is missing in the square brackets."),
     ),
     (
         r"argument #\d+ of type 'Pointer\[",
-        "The launch passes a pointer, but the kernel takes tensors: `output_tensor`, `input_tensor` and the like.",
+        N_("The launch passes a pointer, but the kernel takes tensors: `output_tensor`, `input_tensor` and the like."),
     ),
     (
-        r"argument #(\d+) of type .* is not encodable as the declared function argument type",
-        "Argument number {0_from_one} of the kernel has another type than the kernel's compile-time parameters say: "
-        "its layout, or its dtype, is that of another tensor. Are the arguments, and the layouts in the square "
-        "brackets, in the kernel's order?",
+        r"argument #(?P<index>\d+) of type .* is not encodable as the declared function argument type",
+        N_(
+            "Argument number {number} of the kernel has another type than the kernel's compile-time parameters say: "
+            "its layout, or its dtype, is that of another tensor. Are the arguments, and the layouts in the square "
+            "brackets, in the kernel's order?"
+        ),
     ),
     (
         r"Wrong number of arguments to enqueue",
-        "The launch passes another number of arguments than the kernel takes: one for each of its tensors.",
+        N_("The launch passes another number of arguments than the kernel takes: one for each of its tensors."),
     ),
     (
         r"Int and UInt do not conform to DevicePassable",
-        "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the square "
-        "brackets.",
+        N_(
+            "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the square "
+            "brackets."
+        ),
     ),
     (
-        r"Current compilation target does not support operation: (\w+)",
-        "The kernel is called as an ordinary function, which runs it on the CPU, where there is no `{0}`. "
-        "ctx.enqueue_function launches it on the GPU.",
+        r"Current compilation target does not support operation: (?P<operation>\w+)",
+        N_(
+            "The kernel is called as an ordinary function, which runs it on the CPU, where there is no `{operation}`. "
+            "ctx.enqueue_function launches it on the GPU."
+        ),
     ),
     (
         r"no matching method in call to 'enqueue_function'",
-        "This is not the form of a launch: `ctx.enqueue_function[kernel[parameters…]](arguments…, grid_dim=…, "
-        "block_dim=…)`.",
+        N_(
+            "This is not the form of a launch: `ctx.enqueue_function[kernel[parameters…]](arguments…, grid_dim=…, "
+            "block_dim=…)`."
+        ),
     ),
     (
-        r"Dim value (grid_dim|block_dim)\.(\w) must be a positive number",
-        "`{0}` is zero or negative in {1} for one of the sizes that are checked.",
+        r"Dim value (?P<size>grid_dim|block_dim)\.(?P<dimension>\w) must be a positive number",
+        N_("`{size}` is zero or negative in {dimension} for one of the sizes that are checked."),
     ),
 )
-"""What the compiler says, and what it means here. `{0}`, `{1}` are what the pattern's groups caught."""
+"""What the compiler says, and what it means here. The names in braces are those of the pattern's groups; `new` is
+the present word for `old`, and `number` counts from 1 what `index` counts from 0."""
 
-MEANINGS = {"grid_dim": "blocks the grid has", "block_dim": "threads a block has"}
 REPLACEMENTS = {"fn": "def", "alias": "comptime"}
 
 
@@ -84,16 +97,16 @@ def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
     """The same for an error that the op raised when it ran, which MAX wraps in an account of its own."""
     match = re.search(r"op\.mojo:(\d+):(\d+):? (.+)", text)
     if match is None:
-        return (f"The launch failed: {text}",)
+        return (_("The launch failed: {reason}").format(reason=text),)
     line, column, reason = int(match[1]), int(match[2]), match[3]
-    headline = _known(reason) or f"The op failed when it ran: {reason}"
+    headline = _known(reason) or _("The op failed when it ran: {reason}").format(reason=reason)
     return (headline, _place(region, "op.mojo", line, column, ""))
 
 
 def _explain_diagnostics(diagnostics: tuple[Diagnostic, ...], region: Region) -> tuple[str, ...]:
     first = diagnostics[0]
     reason = _known("\n".join((first.message, *first.notes)))
-    headline = reason or f"Mojo does not accept it: {first.message}."
+    headline = reason or _("Mojo does not accept it: {message}.").format(message=first.message)
     return (headline, _place(region, first.file, first.line, first.column, first.source))
 
 
@@ -102,7 +115,8 @@ def _explain_instantiation(text: str, region: Region) -> tuple[str, ...]:
     ends with the constraint that failed, and on the way it names the line of the op."""
     constraint = re.search(r"constraint failed: (.+)", text)
     reason = constraint[1] if constraint else text.strip()
-    headline = _known(reason) or f"MAX cannot compile the op for the sizes of this check: {reason}."
+    unknown = _("MAX cannot compile the op for the sizes of this check: {reason}.")
+    headline = _known(reason) or unknown.format(reason=reason)
     places = re.findall(r"op\.mojo:(\d+):(\d+): note: call expansion", text[: constraint.end()] if constraint else text)
     if not places:
         return (headline,)
@@ -114,12 +128,12 @@ def _known(message: str) -> str | None:
     for pattern, meaning in KNOWN_REASONS:
         match = re.search(pattern, message)
         if match:
-            words = {}
-            for number, group in enumerate(match.groups()):
-                words[f"{number}_meaning"] = MEANINGS.get(group, "")
-                words[f"{number}_new"] = REPLACEMENTS.get(group, "")
-                words[f"{number}_from_one"] = str(int(group) + 1) if group.isdigit() else ""
-            return meaning.format(*match.groups(), **words)
+            words = match.groupdict()
+            if "old" in words:
+                words["new"] = REPLACEMENTS[words["old"]]
+            if "index" in words:
+                words["number"] = int(words["index"]) + 1
+            return _(meaning).format(**words)
     return None
 
 
@@ -129,10 +143,11 @@ def _place(region: Region, file: str, line: int, column: int, source: str) -> st
     own_line = line - region.first_line + 1
     if file == "op.mojo" and 1 <= own_line <= len(code):
         return quote_line(own_line, code[own_line - 1], column - region.indentation)
-    return Quote(f"{file}, line {line}:  {source.strip()}")
+    place = _("{file}, line {line}:").format(file=file, line=line)
+    return Quote(f"{place}  {source.strip()}")
 
 
 def quote_line(number: int, text: str, column: int) -> str:
     """A line of the learner's code with a caret under the column; both count from 1."""
-    start = f"line {number}:  "
-    return Quote(f"{start}{text}\n{' ' * (len(start) + max(column, 1) - 1)}^")
+    start = _("line {line}:").format(line=number) + "  "
+    return Quote(f"{start}{text}\n{' ' * width(start + text[: max(column, 1) - 1])}^")
