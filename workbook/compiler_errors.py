@@ -57,8 +57,8 @@ KNOWN_REASONS = (
     (
         r"Int and UInt do not conform to DevicePassable",
         N_(
-            "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the square "
-            "brackets."
+            "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the "
+            "square brackets."
         ),
     ),
     (
@@ -150,4 +150,5 @@ def _place(region: Region, file: str, line: int, column: int, source: str) -> st
 def quote_line(number: int, text: str, column: int) -> str:
     """A line of the learner's code with a caret under the column; both count from 1."""
     start = _("line {line}:").format(line=number) + "  "
-    return Quote(f"{start}{text}\n{' ' * width(start + text[: max(column, 1) - 1])}^")
+    before = max(column, 1) - 1
+    return Quote(f"{start}{text}\n{' ' * width(start + text[:before].ljust(before))}^")
