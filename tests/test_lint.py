@@ -336,8 +336,8 @@ struct Add:
         var total_tensor = TileTensor[dtype, Layout, MutAnyOrigin](row_major[size]())
         var left_tensor = TileTensor[dtype, Layout, MutAnyOrigin](row_major[size]())
         var right_tensor = TileTensor[dtype, Layout, MutAnyOrigin](row_major[size]())
-        # >>> your launch
-        # <<< your launch
+        # >>> your code
+        # <<< your code
 """
 
 

@@ -169,7 +169,7 @@ def test_names_of_other_blocks_are_not_in_scope() -> None:
         "import a.b as c\nfrom d import (e, f as g)\n"
         "def before(x: Int):\n    var y = 1\n"
         "def here(z: Int):\n    for i in range(2):\n        var inner = i\n    var u, v = (1, 2)\n"
-        "    # >>> your launch\n    # <<< your launch\n    var later = 1\n"
+        "    # >>> your code\n    # <<< your code\n    var later = 1\n"
         "def after(): pass\n"
     )
     assert names.keys() == {"c", "e", "g", "before", "here", "z", "u", "v", "after"}

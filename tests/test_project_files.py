@@ -216,7 +216,7 @@ def test_ci_runs_the_test_command_of_the_readme():
 
 # Puzzles --------------------------------------------------------------------------------------------------------------
 
-BEGIN, END = "# >>> your launch", "# <<< your launch"
+BEGIN, END = "# >>> your code", "# <<< your code"
 
 
 def split_at_region(path: Path) -> tuple[str, str, str]:

@@ -32,5 +32,5 @@ def test_what_is_put_in_is_read_back():
     ],
 )
 def test_damaged_markers_are_named(text):
-    with pytest.raises(RegionError, match="your launch"):
+    with pytest.raises(RegionError, match="your code"):
         read_region(text)

@@ -60,7 +60,7 @@ def reset(puzzle: Puzzle) -> None:
 
 def history(puzzle: Puzzle) -> list[Path]:
     """The versions of the learner's file, oldest first."""
-    return sorted((rooms.HISTORY / puzzle.id).glob("*.mojo"))
+    return sorted((rooms.HISTORY / puzzle.id).glob(f"*{puzzle.problem_file.suffix}"))
 
 
 def history_folder(puzzle: Puzzle) -> Path:
@@ -76,7 +76,7 @@ def remember(puzzle: Puzzle, text: str) -> None:
     folder = rooms.HISTORY / puzzle.id
     folder.mkdir(parents=True, exist_ok=True)
     moment = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S-%f")
-    replace_file(folder / f"{moment}.mojo", text)
+    replace_file(folder / f"{moment}{puzzle.problem_file.suffix}", text)
 
 
 def replace_file(path: Path, text: str) -> None:

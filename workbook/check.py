@@ -8,7 +8,7 @@ import numpy as np
 
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
-from workbook import lint, rooms
+from workbook import lint
 from workbook.compiler_errors import explain_compile_error, explain_run_error, quote_line
 from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
@@ -17,6 +17,9 @@ from workbook.puzzles import Arrays, Puzzle
 from workbook.region import read_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
 from workbook.worker import Worker
+
+LINTS = {"launch": lint.lint}
+"""How what the learner filled in is read, by what it is."""
 
 Progress = Callable[[str], None]
 Workers = Sequence[Worker]
@@ -59,12 +62,12 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
         return Verdict(
             puzzle.id,
             NOT_ATTEMPTED,
-            f"The launch in {puzzle.problem_file.relative_to(rooms.ROOT)} is still empty. "
-            f"Fill in the call of `ctx.enqueue_function` there, or in the notebook, which has hints.",
+            f"The marked region of {puzzle.problem_name} is still empty. "
+            f"Fill in {puzzle.to_fill_in} there, or in the notebook, which has hints.",
             stage="lint",
         )
-    kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()}
-    findings = lint.lint(code, op_text, kernel_texts)
+    kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()} if puzzle.kernel_file else {}
+    findings = LINTS[puzzle.fills](code, op_text, kernel_texts)
     if not findings:
         return None
     first, *others = findings

@@ -131,7 +131,9 @@ def _check(options: argparse.Namespace) -> int:
     op_text = attempts.take_attempt(puzzle)
     verdict = check_at_once(puzzle, op_text)
     if verdict is None:
-        workers = [Worker(device) for device in devices_for_check(options.device or default_device())]
+        workers = [
+            Worker(device) for device in devices_for_check(options.device or default_device(), puzzle.also_on_cpu)
+        ]
         try:
             verdict = check_op(puzzle, op_text, workers, _ProgressLines(), options.seed)
         except WorkerLost as error:
@@ -175,7 +177,8 @@ class _ProgressLines:
 def _reset(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     attempts.reset(puzzle)
-    print(f"problems/{puzzle.id}/op.mojo is as it was at first. Your versions are in {rooms.HISTORY / puzzle.id}.")
+    text = _("{file} is as it was at first. Your versions are in {folder}.")
+    print(text.format(file=puzzle.problem_name, folder=rooms.HISTORY / puzzle.id))
     return 0
 
 

@@ -36,10 +36,11 @@ def gpu_answers() -> bool:
     return subprocess.run([sys.executable, "-c", question], capture_output=True).returncode == 0
 
 
-def devices_for_check(kind: str) -> tuple[str, ...]:
+def devices_for_check(kind: str, also_on_cpu: bool = False) -> tuple[str, ...]:
     """The devices that a check runs on. A real GPU says whether the result is right; the software GPU, whose memory is
     poisoned, says it again and records what every thread did."""
-    return ("gpu", "softgpu") if kind == "gpu" and SOFTGPU_RUNS_HERE else (kind,)
+    gpus = ("gpu", "softgpu") if kind == "gpu" and SOFTGPU_RUNS_HERE else (kind,)
+    return ("cpu", *gpus) if also_on_cpu and kind != "cpu" else gpus
 
 
 def open_device(kind: str) -> "Device":

@@ -13,7 +13,7 @@ import softgpu
 from softgpu import LaunchTrace, Trace
 from workbook.devices import describe_device, open_device
 from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
-from workbook.puzzles import Arrays, find_puzzle, python_side
+from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
 
 if TYPE_CHECKING:
     from max.driver import Buffer
@@ -88,9 +88,13 @@ class Executor:
             self.launcher.observers.append(self.trace)
             self.launcher.errors_stick = False  # what one attempt breaks must not fail the next
 
-    def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Compile an op.mojo and run all cases of its puzzle in one graph, on random data from `seed`."""
+    def run(self, puzzle_id: str, text: str, seed: int, progress: Callable[[str], None]) -> Execution:
+        """Run all cases of a puzzle with the text of the learner's file, on random data from `seed`."""
         puzzle = find_puzzle(puzzle_id)
+        return RUNS[puzzle.fills](self, puzzle, text, seed, progress)
+
+    def run_graph(self, puzzle: Puzzle, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
+        """Compile an op.mojo, and run all cases of its puzzle in one graph."""
         python = python_side(puzzle)
         random = np.random.default_rng(seed)
         cases = tuple(python.make_case(random, **sizes) for sizes in puzzle.cases)
@@ -176,6 +180,10 @@ class Executor:
         from max.driver import CPU
 
         return buffer.to(CPU()).to_numpy()
+
+
+RUNS = {"launch": Executor.run_graph}
+"""How an attempt is run, by what the learner filled in."""
 
 
 class Clock:

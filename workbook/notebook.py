@@ -40,7 +40,9 @@ class NotebookPuzzle:
     def warm(self) -> None:
         """Start the worker processes, so that they are warm when the first attempt comes."""
         if not self._workers:
-            self._workers = tuple(Worker(device) for device in devices_for_check(default_device()))
+            self._workers = tuple(
+                Worker(device) for device in devices_for_check(default_device(), self.puzzle.also_on_cpu)
+            )
 
     def fill(self, code: str) -> None:
         """Put code into the learner's file, and check it. This is what the cell `%%fill` does."""
@@ -49,11 +51,12 @@ class NotebookPuzzle:
             if lint.is_attempted(code):
                 attempts.write_attempt(self.puzzle, code)
                 if lint.is_attempted(in_file) and in_file not in (self._filled, attempts.read_attempt(self.puzzle)):
-                    self._say(f"The file had another launch; it is kept in {attempts.history_folder(self.puzzle)}.")
+                    text = _("The file had other code; it is kept in {folder}.")
+                    self._say(text.format(folder=attempts.history_folder(self.puzzle)))
                 self._filled = attempts.read_attempt(self.puzzle)
             elif lint.is_attempted(in_file):
-                name = f"problems/{self.puzzle.id}/op.mojo"
-                self._say(f"This cell is still empty, but {name} has a launch: it is kept, and checked by p.check().")
+                text = _("This cell is still empty, but {file} has code: it is kept, and checked by p.check().")
+                self._say(text.format(file=self.puzzle.problem_name))
                 return
         except RegionError as error:
             self._say(str(error), FAILED)
@@ -88,11 +91,12 @@ class NotebookPuzzle:
 
     def kernel(self) -> HTML:
         """The finished kernel."""
+        assert self.puzzle.kernel_file is not None
         return HTML(source_html(self.puzzle.kernel_file.read_text(), f"kernels/{self.puzzle.kernel_module}.mojo"))
 
     def op(self) -> HTML:
-        """The learner's op.mojo as it stands."""
-        return HTML(source_html(self.puzzle.problem_file.read_text(), f"problems/{self.puzzle.id}/op.mojo"))
+        """The learner's file as it stands."""
+        return HTML(source_html(self.puzzle.problem_file.read_text(), self.puzzle.problem_name))
 
     def hint(self) -> HTML:
         """The hints, each one folded: they help more when one asks for them one at a time."""
@@ -120,10 +124,8 @@ class NotebookPuzzle:
         """Empty the region again. What it held is kept in the history."""
         attempts.reset(self.puzzle)
         self.verdict = None
-        self._say(
-            f"problems/{self.puzzle.id}/op.mojo is as it was at first. "
-            f"Your versions are in {attempts.history_folder(self.puzzle)}."
-        )
+        text = _("{file} is as it was at first. Your versions are in {folder}.")
+        self._say(text.format(file=self.puzzle.problem_name, folder=attempts.history_folder(self.puzzle)))
 
     def _run(self, op_text: str, seed: int | None) -> Verdict:
         """Run the attempt in the worker, showing progress where the verdict will stand."""

@@ -43,20 +43,29 @@ class Puzzle:
     id: str
     title: str
     notebook: str
-    kernel_module: str
-    """The module in kernels/ that the puzzle launches from."""
+    fills: str
+    """What the learner fills in: "launch", a call of `enqueue_function`, or "foreach", a call of `foreach`. It decides
+    how the attempt is linted, run and explained."""
+    to_fill_in: str
+    """The same for the learner: "the call of `ctx.enqueue_function`"."""
+    file: str
+    """The file in problems/ID/ that holds the marked region."""
+    kernel_module: str | None
+    """The module in kernels/ that the puzzle launches from; None where MAX brings the kernel."""
     arguments: tuple[str, ...]
-    """The kernel's tensors: the output, then the inputs in the order of a case."""
+    """The op's tensors, in the kernel's order: the output, then the inputs in the order of a case."""
     placeholder: str
     """What the region of the problem holds when it is handed out: a comment."""
-    threads_per_block: int
-    """The block size that the kernel is written for."""
+    threads_per_block: int | None
+    """The block size that the kernel is written for; None where it suits any."""
     shared: dict[str, str]
     """The kernel's shared arrays in the order of its source, and their sizes as expressions of a case's sizes."""
     cases: tuple[dict[str, int], ...]
     """The sizes that an attempt is checked with, as keyword arguments of `make_case`."""
     tolerance: float
     """Largest accepted relative error."""
+    also_on_cpu: bool
+    """Whether an attempt is checked on the CPU too, since what the learner fills in runs there as well."""
     hints: tuple[str, ...]
     explanation: str
     wrong: tuple[Mistake, ...]
@@ -74,19 +83,24 @@ class Puzzle:
 
     @property
     def problem_file(self) -> Path:
-        return rooms.PROBLEMS / self.id / "op.mojo"
+        return rooms.PROBLEMS / self.id / self.file
 
     @property
     def solution_file(self) -> Path:
-        return rooms.SOLUTIONS / self.id / "op.mojo"
+        return rooms.SOLUTIONS / self.id / self.file
+
+    @property
+    def problem_name(self) -> str:
+        """The learner's file, as seen from the checkout."""
+        return str(self.problem_file.relative_to(rooms.ROOT))
 
     @property
     def python_file(self) -> Path:
         return rooms.PROBLEMS / self.id / f"{self.id}.py"
 
     @property
-    def kernel_file(self) -> Path:
-        return rooms.KERNELS / f"{self.kernel_module}.mojo"
+    def kernel_file(self) -> Path | None:
+        return rooms.KERNELS / f"{self.kernel_module}.mojo" if self.kernel_module else None
 
 
 class PythonSide(Protocol):
@@ -133,13 +147,17 @@ def _puzzle(id: str, table: dict[str, Any]) -> Puzzle:
         id=id,
         title=table["title"],
         notebook=table["notebook"],
-        kernel_module=table["kernel_module"],
+        fills=table["fills"],
+        to_fill_in=table["to_fill_in"],
+        file=table.get("file", "op.mojo"),
+        kernel_module=table.get("kernel_module"),
         arguments=tuple(table["arguments"]),
         placeholder=table["placeholder"],
-        threads_per_block=table["threads_per_block"],
-        shared=table["shared"],
+        threads_per_block=table.get("threads_per_block"),
+        shared=table.get("shared", {}),
         cases=tuple(table["cases"]),
         tolerance=table["tolerance"],
+        also_on_cpu=table.get("also_on_cpu", False),
         hints=tuple(table["hints"]),
         explanation=table["explanation"],
         wrong=tuple(Mistake(each["file"], each["caught_by"], tuple(each["must_say"])) for each in table["wrong"]),

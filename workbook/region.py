@@ -1,12 +1,12 @@
-"""The marked region of an op.mojo: the lines that the learner fills in."""
+"""The marked region of a puzzle's file: the lines that the learner fills in."""
 
 import textwrap
 from dataclasses import dataclass
 
 from workbook.language import _
 
-BEGIN = "# >>> your launch"
-END = "# <<< your launch"
+BEGIN = "# >>> your code"
+END = "# <<< your code"
 
 
 class RegionError(ValueError):

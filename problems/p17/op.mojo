@@ -41,9 +41,9 @@ struct Conv1D:
             # The output buffer holds whatever was there before: set it to zero.
             ctx.enqueue_memset(DeviceBuffer[dtype](ctx, output.unsafe_ptr(), input_size, owning=False), 0)
 
-            # >>> your launch
+            # >>> your code
             # Launch conv1d_kernel here, with ctx.enqueue_function.
-            # <<< your launch
+            # <<< your code
         elif target == "cpu":
             for i in range(input_size):
                 var total = Scalar[dtype](0)

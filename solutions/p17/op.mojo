@@ -41,7 +41,7 @@ struct Conv1D:
             # The output buffer holds whatever was there before: set it to zero.
             ctx.enqueue_memset(DeviceBuffer[dtype](ctx, output.unsafe_ptr(), input_size, owning=False), 0)
 
-            # >>> your launch
+            # >>> your code
             ctx.enqueue_function[
                 conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]
             ](
@@ -51,7 +51,7 @@ struct Conv1D:
                 grid_dim=BLOCKS_PER_GRID,
                 block_dim=TPB,
             )
-            # <<< your launch
+            # <<< your code
         elif target == "cpu":
             for i in range(input_size):
                 var total = Scalar[dtype](0)
