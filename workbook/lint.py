@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from workbook.language import _, ngettext
 from workbook.mojo_source import (
     BUILTINS,
     CLOSER,
@@ -240,7 +241,7 @@ def _listed(names: list[str]) -> str:
 def unclosed_string(region: Region) -> Iterator[Finding]:
     for token in region.code:
         if token.kind == "unterminated":
-            message = "The string that begins here is never closed: end it with the quote that it begins with."
+            message = _("The string that begins here is never closed: end it with the quote that it begins with.")
             yield _finding("unclosed-string", token, message)
 
 
@@ -251,12 +252,12 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
             still_open.append(token)
         elif token.kind == "close":
             if not still_open:
-                message = "This `{bracket}` closes nothing: no bracket is open here."
+                message = _("This `{bracket}` closes nothing: no bracket is open here.")
                 yield _finding("unopened-bracket", token, message, bracket=token.text)
                 return
             opener = still_open.pop()
             if CLOSER[opener.text] != token.text:
-                message = (
+                message = _(
                     "This `{bracket}` meets the `{opener}` of line {line}, column {column}: "
                     "close that with `{closer}` first."
                 )
@@ -273,12 +274,12 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
                 return
     if still_open:
         opener = still_open[-1]
-        message = "The `{opener}` that opens here is never closed: a `{closer}` is missing."
+        message = _("The `{opener}` that opens here is never closed: a `{closer}` is missing.")
         yield _finding("unclosed-bracket", opener, message, opener=opener.text, closer=CLOSER[opener.text])
 
 
 def old_statement(region: Region) -> Iterator[Finding]:
-    message = "`{old}` belongs to an older Mojo and has been removed: write `{new}`."
+    message = _("`{old}` belongs to an older Mojo and has been removed: write `{new}`.")
     for statement in region.statements:
         first, second = statement.tokens[0], statement.tokens[1:2]
         if first.text in OLD_STATEMENTS and second and second[0].kind == "name":
@@ -294,7 +295,7 @@ def old_statement(region: Region) -> Iterator[Finding]:
 
 
 def keyword_without_equals(region: Region) -> Iterator[Finding]:
-    message = "A keyword argument is written with one `=`: write `{keyword}=…`, not `{keyword}{sign}…`."
+    message = _("A keyword argument is written with one `=`: write `{keyword}=…`, not `{keyword}{sign}…`.")
     for launch in region.launches:
         for argument in launch.call.positional:
             name = argument.value[0]
@@ -304,7 +305,7 @@ def keyword_without_equals(region: Region) -> Iterator[Finding]:
 
 
 def missing_comma(region: Region) -> Iterator[Finding]:
-    message = "A comma is missing between `{before}` and `{after}`."
+    message = _("A comma is missing between `{before}` and `{after}`.")
     for launch in region.launches:
         for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
             if any(token.text in ("def", "lambda") for token in argument.value):
@@ -316,7 +317,7 @@ def missing_comma(region: Region) -> Iterator[Finding]:
 
 
 def missing_value(region: Region) -> Iterator[Finding]:
-    message = "Something is missing after `{sign}`."
+    message = _("Something is missing after `{sign}`.")
     for launch in region.launches:
         for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
             last = argument.value[-1]
@@ -330,7 +331,7 @@ def missing_value(region: Region) -> Iterator[Finding]:
 def unknown_name(region: Region) -> Iterator[Finding]:
     if "*" in region.names:  # `from module import *` brings names that cannot be seen here
         return
-    message = "`{name}` does not exist here; did you mean `{suggestion}`?"
+    message = _("`{name}` does not exist here; did you mean `{suggestion}`?")
     receivers = [call.receiver for call in find_calls(region.code, LAUNCH)]
     reported = set()
     for token in _references(region):
@@ -379,13 +380,13 @@ def unknown_method(region: Region) -> Iterator[Finding]:
         if context.text != region.context or context.text in region.own_names or dot.text != ".":
             continue
         if method.text == "get_device_context":
-            message = "`{context}` is the DeviceContext already: use it without `.get_device_context()`."
+            message = _("`{context}` is the DeviceContext already: use it without `.get_device_context()`.")
             yield _finding("old-mojo", method, message, context=context.text)
         elif method.text in OLD_METHODS:
-            message = "`{old}` belongs to an older Mojo and has been removed: write `{new}`."
+            message = _("`{old}` belongs to an older Mojo and has been removed: write `{new}`.")
             yield _finding("old-mojo", method, message, old=method.text, new=method.text.rsplit("_", 1)[0])
         elif method.text not in EXISTING_METHODS and difflib.get_close_matches(method.text, [LAUNCH], cutoff=0.8):
-            message = "`{context}` has no method `{method}`; did you mean `{suggestion}`?"
+            message = _("`{context}` has no method `{method}`; did you mean `{suggestion}`?")
             values = {"context": context.text, "method": method.text, "suggestion": LAUNCH}
             yield _finding("unknown-method", method, message, **values)
 
@@ -399,7 +400,7 @@ def missing_var(region: Region) -> Iterator[Finding]:
     }
     if "struct" in {statement.keyword for statement in region.statements}:
         return
-    message = "Mojo wants a new name declared: write `var {name} = …`."
+    message = _("Mojo wants a new name declared: write `var {name} = …`.")
     for statement in region.statements:
         for name, definition in definitions(statement).items():
             if definition.kind == "assignment" and name not in declared and name != "_":
@@ -408,14 +409,14 @@ def missing_var(region: Region) -> Iterator[Finding]:
 
 
 def missing_context(region: Region) -> Iterator[Finding]:
-    message = "`enqueue_function` is a method of the DeviceContext: write `{context}.enqueue_function`."
+    message = _("`enqueue_function` is a method of the DeviceContext: write `{context}.enqueue_function`.")
     for launch in region.launches:
         if launch.call.receiver is None and region.context and LAUNCH not in region.names:
             yield _finding("missing-context", launch.call.name, message, context=region.context)
 
 
 def kernel_called_directly(region: Region) -> Iterator[Finding]:
-    message = (
+    message = _(
         "`{name}(…)` calls the kernel as a Python function is called, on the CPU. "
         "A kernel runs on the GPU only through `enqueue_function[{name}…](…)`."
     )
@@ -451,7 +452,7 @@ def nothing_launched(region: Region) -> Iterator[Finding]:
                 return
         elif token.text in (LAUNCH, "DeviceContext") or _may_hold_context(region.names.get(token.text), region.context):
             return
-    message = "Nothing is launched here: a launch is a call of `{context}.enqueue_function[…](…)`."
+    message = _("Nothing is launched here: a launch is a call of `{context}.enqueue_function[…](…)`.")
     yield _finding("no-launch", region.statements[0].tokens[0], message, context=region.context)
 
 
@@ -470,24 +471,24 @@ def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
     first = launch.call.positional[0].value[0]
     definition = region.names.get(first.text)
     if first.text in region.kernels:
-        message = "The kernel goes into square brackets before the parentheses: `enqueue_function[{kernel}…](…)`."
+        message = _("The kernel goes into square brackets before the parentheses: `enqueue_function[{kernel}…](…)`.")
         yield _finding("kernel-not-in-brackets", first, message, kernel=first.text)
     elif definition and definition.value and definition.value[0].text in ("TileTensor", "OutputTensor", "InputTensor"):
-        message = (
+        message = _(
             "This launch does not say which kernel to run: name it in square brackets, `enqueue_function[kernel…](…)`."
         )
         yield _finding("kernel-not-in-brackets", launch.call.name, message)
 
 
 def kernel_twice(launch: Launch, region: Region) -> Iterator[Finding]:
-    message = "The kernel is named once now; `enqueue_function[kernel, kernel]` was the form of an older Mojo."
+    message = _("The kernel is named once now; `enqueue_function[kernel, kernel]` was the form of an older Mojo.")
     kernels = [argument for argument in launch.call.parameters or () if argument.keyword is None]
     if launch.kernel and len(kernels) > 1 and region.kernel(kernels[1].value):
         yield _finding("kernel-twice", kernels[1].first, message)
 
 
 def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Finding]:
-    message = (
+    message = _(
         "`{kernel}` is called inside the square brackets: they only name it. "
         "Its arguments go into the parentheses of `enqueue_function`."
     )
@@ -498,15 +499,15 @@ def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Findin
 
 
 def launch_not_called(launch: Launch, region: Region) -> Iterator[Finding]:
-    message = "The launch has no parentheses: the kernel's arguments, `grid_dim` and `block_dim` go into them."
+    message = _("The launch has no parentheses: the kernel's arguments, `grid_dim` and `block_dim` go into them.")
     if launch.call.arguments is None:
         yield _finding("launch-not-called", launch.call.name, message)
 
 
 def missing_size(launch: Launch, region: Region) -> Iterator[Finding]:
     messages = {
-        "grid_dim": "`grid_dim` is missing: say by keyword how many blocks the launch has, `grid_dim=…`.",
-        "block_dim": "`block_dim` is missing: say by keyword how many threads each block has, `block_dim=…`.",
+        "grid_dim": _("`grid_dim` is missing: say by keyword how many blocks the launch has, `grid_dim=…`."),
+        "block_dim": _("`block_dim` is missing: say by keyword how many threads each block has, `block_dim=…`."),
     }
     call = launch.call
     if call.arguments is None or any(argument.unpacks for argument in call.arguments):
@@ -529,14 +530,14 @@ def unknown_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
             continue
         suggestion = _meant_keyword(keyword, launch)
         if keyword in kernel_arguments:
-            message = "The kernel's arguments are passed by position: write `{value}` without `{keyword}=`."
+            message = _("The kernel's arguments are passed by position: write `{value}` without `{keyword}=`.")
             values = {"keyword": keyword, "value": text_of(argument.value)}
             yield _finding("kernel-argument-by-keyword", argument.first, message, **values)
         elif suggestion:
-            message = "`enqueue_function` has no argument `{keyword}`; did you mean `{suggestion}`?"
+            message = _("`enqueue_function` has no argument `{keyword}`; did you mean `{suggestion}`?")
             yield _finding("unknown-keyword", argument.first, message, keyword=keyword, suggestion=suggestion)
         else:
-            message = "`enqueue_function` has no argument `{keyword}`; the sizes are `grid_dim` and `block_dim`."
+            message = _("`enqueue_function` has no argument `{keyword}`; the sizes are `grid_dim` and `block_dim`.")
             yield _finding("unknown-keyword", argument.first, message, keyword=keyword)
 
 
@@ -549,7 +550,7 @@ def _meant_keyword(keyword: str, launch: Launch) -> str | None:
 
 
 def repeated_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
-    message = "`{keyword}` is given twice: remove one of the two."
+    message = _("`{keyword}` is given twice: remove one of the two.")
     seen = set()
     for argument in launch.call.arguments or ():
         if argument.keyword:
@@ -559,7 +560,7 @@ def repeated_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
 
 
 def positional_after_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
-    message = "The kernel's arguments come first: move `{value}` before `{keyword}=…`."
+    message = _("The kernel's arguments come first: move `{value}` before `{keyword}=…`.")
     for before, argument in pairwise(launch.call.arguments or ()):
         if before.keyword and argument.keyword is None and not argument.unpacks:
             values = {"value": text_of(argument.value), "keyword": before.keyword.text}
@@ -587,13 +588,25 @@ def number_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
     }
     owners = [_owner(argument, wanted, region) for argument in passed]
     if len(passed) > len(wanted):
-        message = "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}."
+        message = ngettext(
+            "`{kernel}` takes {count} argument ({names}); this launch passes {passed}.",
+            "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}.",
+            len(wanted),
+        )
         yield _finding("too-many-arguments", passed[len(wanted)].first, message, **values)
     elif None in owners or len(set(owners)) < len(owners):
-        message = "`{kernel}` takes {count} arguments ({names}); this launch passes only {passed}."
+        message = ngettext(
+            "`{kernel}` takes {count} argument ({names}); this launch passes only {passed}.",
+            "`{kernel}` takes {count} arguments ({names}); this launch passes only {passed}.",
+            len(wanted),
+        )
         yield _finding("too-few-arguments", launch.call.name, message, **values)
     else:
-        message = "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}: missing is {missing}."
+        message = ngettext(
+            "`{kernel}` takes {count} argument ({names}); this launch passes {passed}: missing is {missing}.",
+            "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}: missing is {missing}.",
+            len(wanted),
+        )
         values["missing"] = _listed([argument.name for argument in wanted if argument not in owners])
         yield _finding("too-few-arguments", launch.call.name, message, **values)
 
@@ -602,7 +615,7 @@ def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
     wanted = _countable_arguments(launch)
     if not wanted or launch.kernel is None or len(wanted) != len(launch.call.positional):
         return
-    message = (
+    message = _(
         "Argument {number} of `{kernel}` is `{wanted}`, but `{given}` stands there. It takes, in this order: {names}."
     )
     for number, (declaration, given) in enumerate(zip(wanted, launch.call.positional, strict=True), start=1):
@@ -682,7 +695,11 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
         "names": _listed([parameter.name for parameter in function.parameters]),
     }
     if len(positional) > len(by_position):
-        message = "`{kernel}` has {count} compile-time parameters ({names}); `{extra}` is one too many."
+        message = ngettext(
+            "`{kernel}` has {count} compile-time parameter ({names}); `{extra}` is one too many.",
+            "`{kernel}` has {count} compile-time parameters ({names}); `{extra}` is one too many.",
+            len(function.parameters),
+        )
         extra = positional[len(by_position)]
         yield _finding("too-many-parameters", extra.first, message, extra=text_of(extra.value), **values)
         return
@@ -698,17 +715,17 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
         if parameter.name not in keywords | set(names) and not parameter.has_default and parameter.passing != "inferred"
     ]
     if missing and not given:
-        message = "`{kernel}` needs its compile-time parameters in square brackets: `{kernel}[…]` with {names}."
+        message = _("`{kernel}` needs its compile-time parameters in square brackets: `{kernel}[…]` with {names}.")
         yield _finding("missing-parameters", launch.call.name, message, **values)
     elif missing and len(positional) + len(keywords) < len(function.parameters):
-        message = "`{kernel}` needs the compile-time parameters {names}; missing is {missing}."
+        message = _("`{kernel}` needs the compile-time parameters {names}; missing is {missing}.")
         yield _finding("missing-parameters", given[0].first, message, missing=_listed(missing), **values)
 
 
 def unknown_parameter(launch: Launch, region: Region) -> Iterator[Finding]:
     if launch.kernel is None or not _countable_parameters(launch.kernel):
         return
-    message = "`{kernel}` has no compile-time parameter `{keyword}`; it has {names}."
+    message = _("`{kernel}` has no compile-time parameter `{keyword}`; it has {names}.")
     known = [parameter.name for parameter in launch.kernel.function.parameters]
     for argument in launch.kernel.given or ():
         if argument.keyword and argument.keyword.text not in known:
@@ -723,7 +740,7 @@ def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
         return
     if list(order_of_arguments(launch, region)):
         return  # layouts that follow exchanged arguments are the same mistake
-    message = (
+    message = _(
         "`{given}` stands where `{kernel}` takes `{wanted}`. Its compile-time parameters are, in this order: {names}."
     )
     parameters = launch.kernel.function.parameters
@@ -768,27 +785,31 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
     at = expression[0]
     is_list = at.text == "[" and closing(expression, 0) == len(expression) - 1
     if is_list or (len(expression) == 1 and at.kind == "string"):
-        message = "`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither."
+        message = _("`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither.")
         yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
         return
 
     value = region.value(expression)
     sizes = value if isinstance(value, tuple) else (value,)
     if any(isinstance(size, float) for size in sizes):
-        message = "`{keyword}` counts in whole numbers; `{given}` is not one."
+        message = _("`{keyword}` counts in whole numbers; `{given}` is not one.")
         yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
     elif len(sizes) > 3:
-        message = "`{keyword}` has at most three dimensions (x, y, z); here are {count}."
+        message = _("`{keyword}` has at most three dimensions (x, y, z); here are {count}.")
         yield _finding("too-many-dimensions", at, message, keyword=keyword, count=len(sizes))
     elif any(isinstance(size, int) and size < 1 for size in sizes):
-        message = "`{keyword}` is {value} here; it must be at least 1 in every dimension."
+        message = _("`{keyword}` is {value} here; it must be at least 1 in every dimension.")
         yield _finding("size-not-positive", at, message, keyword=keyword, value=value)
     elif keyword == "block_dim":
         threads = 1
         for size in sizes:
             threads *= size if isinstance(size, int) else 1
         if threads > MAX_THREADS_PER_BLOCK:
-            message = "A block of {threads} threads is too large: a GPU takes at most {limit} threads in a block."
+            message = ngettext(
+                "A block of {threads} thread is too large: a GPU takes at most {limit} threads in a block.",
+                "A block of {threads} threads is too large: a GPU takes at most {limit} threads in a block.",
+                threads,
+            )
             yield _finding("block-too-large", at, message, threads=threads, limit=MAX_THREADS_PER_BLOCK)
 
 
