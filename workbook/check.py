@@ -12,6 +12,7 @@ from workbook import lint
 from workbook.compiler_errors import explain_compile_error, explain_run_error, quote_line
 from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
+from workbook.language import _, ngettext
 from workbook.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Arrays, Puzzle
 from workbook.region import read_region
@@ -51,8 +52,12 @@ def _strictest(verdicts: list[Verdict]) -> Verdict:
     if last.passed:
         failed = next((verdict for verdict in others if not verdict.passed), None)
         if failed is not None:
-            return replace(failed, headline=f"{failed.headline} (On {last.device} it is right.)")
-    return replace(last, device="; and ".join(verdict.device for verdict in verdicts))
+            elsewhere = _("(On {device} it is right.)").format(device=last.device)
+            return replace(failed, headline=f"{failed.headline} {elsewhere}")
+    device = verdicts[0].device
+    for verdict in verdicts[1:]:
+        device = _("{devices}; and {device}").format(devices=device, device=verdict.device)
+    return replace(last, device=device)
 
 
 def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
@@ -62,8 +67,9 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
         return Verdict(
             puzzle.id,
             NOT_ATTEMPTED,
-            f"The marked region of {puzzle.problem_name} is still empty. "
-            f"Fill in {puzzle.to_fill_in} there, or in the notebook, which has hints.",
+            _(
+                "The marked region of {file} is still empty. Fill in {what} there, or in the notebook, which has hints."
+            ).format(file=puzzle.problem_name, what=_(puzzle.to_fill_in)),
             stage="lint",
         )
     kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()} if puzzle.kernel_file else {}
@@ -77,7 +83,10 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
         first.message,
         details=tuple(
             [quote_line(first.line, code.splitlines()[first.line - 1], first.column)]
-            + [f"Line {other.line} of your code: {other.message}" for other in others]
+            + [
+                _("Line {line} of your code: {message}").format(line=other.line, message=other.message)
+                for other in others
+            ]
         ),
         stage="lint",
     )
@@ -100,10 +109,13 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
 
     wrong = [case for case in cases if not case.right]
     if wrong:
-        headline = f"{len(wrong)} of {len(cases)} cases differ from NumPy."
+        headline = ngettext(
+            "{number} of {count} case differs from NumPy.", "{number} of {count} cases differ from NumPy.", len(cases)
+        ).format(number=len(wrong), count=len(cases))
         details = explain_wrong_output(puzzle, wrong[0])
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", cases=cases)
-    headline = f"All {len(cases)} cases match NumPy."
+    headline = ngettext("The case matches NumPy.", "All {count} cases match NumPy.", len(cases))
+    headline = headline.format(count=len(cases))
     return Verdict(puzzle.id, PASSED, headline, remarks=tuple(remarks(puzzle, cases)), stage="check", cases=cases)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from workbook import rooms
+from workbook.language import _
 
 if TYPE_CHECKING:
     from max.driver import Device
@@ -129,7 +130,8 @@ def all_puzzles() -> dict[str, Puzzle]:
 def find_puzzle(id: str) -> Puzzle:
     puzzles = all_puzzles()
     if id not in puzzles:
-        raise UnknownPuzzle(f"There is no puzzle {id!r}. The puzzles are: {', '.join(puzzles)}.")
+        text = _("There is no puzzle {id!r}. The puzzles are: {puzzles}.")
+        raise UnknownPuzzle(text.format(id=id, puzzles=", ".join(puzzles)))
     return puzzles[id]
 
 
