@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbook.execution import Failure, Fault
+from workbook.language import N_, _, listed, ngettext
 from workbook.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
 from workbook.puzzles import Puzzle
 from workbook.verdict import CaseResult
@@ -50,29 +51,32 @@ class Wrong:
 def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
     """What is wrong with the first wrong output of a case, who should have written it, and why it is as it is."""
     if case.first_wrong is None and case.changed_inputs:
-        names = " and ".join(f"`{name}`" for name in case.changed_inputs)
-        return [f"With {case.name}, the output is right, but the op changed {names}: an op writes its output only."]
+        text = _("With {case}, the output is right, but the op changed {names}: an op writes its output only.")
+        return [text.format(case=case.name, names=listed(f"`{name}`" for name in case.changed_inputs))]
     if case.first_wrong is None:
-        return [
-            f"With {case.name}, output[{case.written_elsewhere}] is right, but no thread of a launch has written it: "
+        text = _(
+            "With {case}, output[{index}] is right, but no thread of a launch has written it: "
             "it was not the kernel that computed it."
-        ]
+        )
+        return [text.format(case=case.name, index=case.written_elsewhere)]
     index = case.first_wrong
     assert case.output is not None
-    found = f"With {case.name}, output[{index}] is {case.output[index]:g}, but NumPy says {case.expected[index]:g}."
+    found = _("With {case}, output[{index}] is {value:g}, but NumPy says {expected:g}.").format(
+        case=case.name, index=index, value=case.output[index], expected=case.expected[index]
+    )
     if not case.recorded:
         return [found]
     if case.view is None:
-        return [found, "In this case nothing was launched: the call of ctx.enqueue_function was not reached."]
+        return [found, _("In this case nothing was launched: the call of ctx.enqueue_function was not reached.")]
     wrong = Wrong(puzzle, case, case.view, index)
     block, thread = wrong.owner
     writers = case.view.outputs[index].writers
-    who = (
-        f"Thread {writers[-1].thread} of block {writers[-1].block} wrote it."
-        if writers
-        else f"Thread {thread} of block {block} should have written it."
-    )
-    poison = POISON if np.isnan(case.output[index]) else ""
+    if writers:
+        text = _("Thread {thread} of block {block} wrote it.")
+        who = text.format(thread=writers[-1].thread, block=writers[-1].block)
+    else:
+        who = _("Thread {thread} of block {block} should have written it.").format(thread=thread, block=block)
+    poison = f" {_(POISON)}" if np.isnan(case.output[index]) else ""
     return [f"{found} {who}", explain_launch(wrong) + poison]
 
 
@@ -82,59 +86,82 @@ def explain_launch(wrong: Wrong) -> str:
         found = reason(wrong)
         if found:
             return found
-    return "The picture shows which values went into it: p.picture()."
+    return _("The picture shows which values went into it: p.picture().")
 
 
 def exchanged_buffers(wrong: Wrong) -> str | None:
     wanted, passed = wrong.puzzle.arguments, wrong.case.passed
     if passed == wanted or len(passed) != len(wanted):
         return None
-    names = ", ".join(name or "something else" for name in passed)
-    reason = f"The kernel takes the buffers ({', '.join(wanted)}) in this order; the launch passed ({names})."
+    reason = _("The kernel takes the buffers ({wanted}) in this order; the launch passed ({passed}).").format(
+        wanted=", ".join(wanted), passed=", ".join(name or _("something else") for name in passed)
+    )
+    missing = [name for name in wanted if name not in passed]
     if None in passed:
         number = passed.index(None)
-        return f"{reason} Argument {number + 1} does not point to the beginning of `{wanted[number]}`."
-    missing = [name for name in wanted if name not in passed]
-    if missing:
-        return f"{reason} `{missing[0]}` was not passed at all."
-    return f"{reason} Put the arguments into the kernel's order."
+        text = _("Argument {number} does not point to the beginning of `{name}`.")
+        advice = text.format(number=number + 1, name=wanted[number])
+    elif missing:
+        advice = _("`{name}` was not passed at all.").format(name=missing[0])
+    else:
+        advice = _("Put the arguments into the kernel's order.")
+    return f"{reason} {advice}"
 
 
 def wrong_block_size(wrong: Wrong) -> str | None:
     threads, needed = wrong.view.block[0], wrong.puzzle.threads_per_block
     if threads == needed:
         return None
-    reason = (
-        f"block_dim gives a block {_count(threads, 'thread')} in x, but the kernel's tile "
-        f"is laid out for TPB = {needed}"
-    )
     if wrong.view.grid[0] == needed:
-        return f"{reason}, and grid_dim gives {needed} blocks: are grid_dim and block_dim exchanged?"
+        text = ngettext(
+            "block_dim gives a block {threads} thread in x, but the kernel's tile is laid out for TPB = {needed}, "
+            "and grid_dim gives {needed} blocks: are grid_dim and block_dim exchanged?",
+            "block_dim gives a block {threads} threads in x, but the kernel's tile is laid out for TPB = {needed}, "
+            "and grid_dim gives {needed} blocks: are grid_dim and block_dim exchanged?",
+            threads,
+        )
+        return text.format(threads=threads, needed=needed)
+    text = ngettext(
+        "block_dim gives a block {threads} thread in x, but the kernel's tile is laid out for TPB = {needed}.",
+        "block_dim gives a block {threads} threads in x, but the kernel's tile is laid out for TPB = {needed}.",
+        threads,
+    )
+    reason = text.format(threads=threads, needed=needed)
     consequence = unwritten_slot(wrong) or overrun(wrong)
-    return f"{reason}. {consequence}" if consequence else f"{reason}."
+    return f"{reason} {consequence}" if consequence else reason
 
 
 def missing_blocks(wrong: Wrong) -> str | None:
-    block, _ = wrong.owner
+    block = wrong.owner[0]
     if block not in wrong.view.missing_blocks:
         return None
     elements, threads = len(wrong.case.expected), wrong.view.block[0]
-    reason = (
-        f"Block {block} never ran: grid_dim has {_count(wrong.view.grid[0], 'block')}, "
-        f"{elements} elements need {-(-elements // threads)}"
-    )
-    y, z = wrong.view.grid[1:]
-    return f"{reason} in x (the {y * z} blocks in y and z repeat the same elements)." if y * z > 1 else f"{reason}."
+    blocks, y, z = wrong.view.grid
+    if y * z > 1:
+        text = ngettext(
+            "Block {block} never ran: grid_dim has {blocks} block, {elements} elements need {needed} in x "
+            "(the {others} blocks in y and z repeat the same elements).",
+            "Block {block} never ran: grid_dim has {blocks} blocks, {elements} elements need {needed} in x "
+            "(the {others} blocks in y and z repeat the same elements).",
+            blocks,
+        )
+    else:
+        text = ngettext(
+            "Block {block} never ran: grid_dim has {blocks} block, {elements} elements need {needed}.",
+            "Block {block} never ran: grid_dim has {blocks} blocks, {elements} elements need {needed}.",
+            blocks,
+        )
+    return text.format(block=block, blocks=blocks, elements=elements, needed=-(-elements // threads), others=y * z)
 
 
 def guarded(wrong: Wrong) -> str | None:
     block, thread = wrong.owner
     if wrong.view.outputs[wrong.index].writers:
         return None
-    return (
-        f"Thread {thread} of block {block} ran but wrote nothing: the kernel's guard held it back. "
+    return _(
+        "Thread {thread} of block {block} ran but wrote nothing: the kernel's guard held it back. "
         "Which number did the launch give for the size that the guard compares with?"
-    )
+    ).format(thread=thread, block=block)
 
 
 def wrong_shared_size(wrong: Wrong) -> str | None:
@@ -142,45 +169,59 @@ def wrong_shared_size(wrong: Wrong) -> str | None:
         for array in block.shared:
             needed = wrong.puzzle.shared_slots(array.name, wrong.case.sizes)
             if needed is not None and needed != len(array.slots):
-                return (
-                    f"The kernel's shared array `{array.name}` has {_count(len(array.slots), 'slot')}; "
-                    f"{wrong.case.name} needs {needed}. "
-                    "Which numbers did the launch give as the kernel's compile-time sizes?"
-                )
+                return ngettext(
+                    "The kernel's shared array `{array}` has {slots} slot; {case} needs {needed}. "
+                    "Which numbers did the launch give as the kernel's compile-time sizes?",
+                    "The kernel's shared array `{array}` has {slots} slots; {case} needs {needed}. "
+                    "Which numbers did the launch give as the kernel's compile-time sizes?",
+                    len(array.slots),
+                ).format(array=array.name, slots=len(array.slots), case=wrong.case.name, needed=needed)
     return None
 
 
 def unwritten_slot(wrong: Wrong) -> str | None:
     for array, position, slot in wrong.read:
         if slot.read_unwritten:
-            return f"The thread read {array.name}[{position}], which no thread had written by then."
+            text = _("The thread read {array}[{slot}], which no thread had written by then.")
+            return text.format(array=array.name, slot=position)
     return None
 
 
 def overrun(wrong: Wrong) -> str | None:
     for array, found in wrong.overruns:
-        action = "wrote" if found.is_store else "read"
-        return f"The thread {action} {array.name}[{found.slot}], but `{array.name}` has {len(array.slots)} slots."
+        if found.is_store:
+            text = ngettext(
+                "The thread wrote {array}[{slot}], but `{array}` has {slots} slot.",
+                "The thread wrote {array}[{slot}], but `{array}` has {slots} slots.",
+                len(array.slots),
+            )
+        else:
+            text = ngettext(
+                "The thread read {array}[{slot}], but `{array}` has {slots} slot.",
+                "The thread read {array}[{slot}], but `{array}` has {slots} slots.",
+                len(array.slots),
+            )
+        return text.format(array=array.name, slot=found.slot, slots=len(array.slots))
     return None
 
 
 def zero_instead_of_input(wrong: Wrong) -> str | None:
     """In a tile that begins with the block's own elements, slot s stands for element first + s."""
     elements = len(next(iter(wrong.case.inputs.values())))
-    number, _ = wrong.owner
+    number = wrong.owner[0]
     first = next((block.first for block in wrong.view.blocks if block.number == number), 0)
     tile = wrong.puzzle.shared_names[0]
     for array, position, slot in wrong.read:
         if array.name == tile and slot.provenance is Provenance.ZERO and first + position < elements:
-            return (
-                f"{tile}[{position}] was filled with zero as if the input had ended, but input[{first + position}] "
-                "exists. Which number did the launch give for the size of the input?"
-            )
+            return _(
+                "{tile}[{slot}] was filled with zero as if the input had ended, but input[{index}] exists. "
+                "Which number did the launch give for the size of the input?"
+            ).format(tile=tile, slot=position, index=first + position)
     return None
 
 
-POISON = (
-    " (The check fills memory that nobody has written with nan, so that reading it shows; "
+POISON = N_(
+    "(The check fills memory that nobody has written with nan, so that reading it shows; "
     "on a real GPU it holds whatever was there before.)"
 )
 
@@ -199,7 +240,7 @@ REASONS: tuple[Callable[[Wrong], str | None], ...] = (
 def explain_failed_launch(puzzle: Puzzle, cases: tuple[CaseResult, ...], failure: Failure) -> list[str]:
     """Why a launch was stopped: what happened, then what is wrong with the launch where its sizes or buffers tell."""
     headline = describe_fault(puzzle, cases, failure.fault) if failure.fault is not None else ""
-    sentences = [headline or f"The launch failed: {failure.text}"]
+    sentences = [headline or _("The launch failed: {reason}").format(reason=failure.text)]
     for case in cases:
         if case.view is not None:
             wrong = Wrong(puzzle, case, case.view, 0)
@@ -212,22 +253,43 @@ def explain_failed_launch(puzzle: Puzzle, cases: tuple[CaseResult, ...], failure
 
 def describe_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...], fault: Fault) -> str:
     """An access outside of what there is, in the names of the puzzle; empty where it has none for the place."""
-    who = f"The launch was stopped: thread {fault.thread[0]} of block {fault.block[0]}"
-    action = "read" if fault.access == "load" else "wrote"
+    thread, block, is_read = fault.thread[0], fault.block[0], fault.access == "load"
     if fault.space == "shared":
-        arrays = " and ".join(f"`{name}`" for name in puzzle.shared_names)
-        return f"{who} {action} past the end of the shared memory of its block, which holds {arrays}."
+        if is_read:
+            text = _(
+                "The launch was stopped: thread {thread} of block {block} read past the end of the shared memory of "
+                "its block, which holds {arrays}."
+            )
+        else:
+            text = _(
+                "The launch was stopped: thread {thread} of block {block} wrote past the end of the shared memory of "
+                "its block, which holds {arrays}."
+            )
+        return text.format(thread=thread, block=block, arrays=listed(f"`{name}`" for name in puzzle.shared_names))
     for case in cases:
         for name, place in case.places.items():
             # Buffers are far apart, so that what is near one was meant for it.
             if fault.space == "global" and -MEANT_FOR_IT <= fault.address - place.address < place.nbytes + MEANT_FOR_IT:
                 itemsize = case.expected.itemsize
-                index = (fault.address - place.address) // itemsize
-                size = _count(place.nbytes // itemsize, "element")
-                return (
-                    f"{who} {action} {name}[{index}], but with {case.name} `{name}` has {size}. "
-                    "Which sizes did the launch give?"
-                )
+                index, elements = (fault.address - place.address) // itemsize, place.nbytes // itemsize
+                if is_read:
+                    text = ngettext(
+                        "The launch was stopped: thread {thread} of block {block} read {name}[{index}], but with "
+                        "{case} `{name}` has {elements} element. Which sizes did the launch give?",
+                        "The launch was stopped: thread {thread} of block {block} read {name}[{index}], but with "
+                        "{case} `{name}` has {elements} elements. Which sizes did the launch give?",
+                        elements,
+                    )
+                else:
+                    text = ngettext(
+                        "The launch was stopped: thread {thread} of block {block} wrote {name}[{index}], but with "
+                        "{case} `{name}` has {elements} element. Which sizes did the launch give?",
+                        "The launch was stopped: thread {thread} of block {block} wrote {name}[{index}], but with "
+                        "{case} `{name}` has {elements} elements. Which sizes did the launch give?",
+                        elements,
+                    )
+                values = {"thread": thread, "block": block, "name": name, "index": index, "elements": elements}
+                return text.format(case=case.name, **values)
     return ""
 
 
@@ -241,24 +303,32 @@ def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:
     views = [case.view for case in cases if case.view is not None]
     if any(case.launches > 1 for case in cases):
         times = max(case.launches for case in cases)
-        found.append(f"The kernel was launched {times} times for one call; once is enough.")
+        text = ngettext(
+            "The kernel was launched {times} time for one call; once is enough.",
+            "The kernel was launched {times} times for one call; once is enough.",
+            times,
+        )
+        found.append(text.format(times=times))
     if views:
         largest = max(views, key=lambda view: len(view.outputs))
         blocks = len(largest.blocks)
         idle = sum(not block.writing for block in largest.blocks)
         if idle:
-            found.append(
-                f"{idle} of {blocks} blocks had nothing to do, even with {len(largest.outputs)} elements: "
-                f"{blocks - idle} are enough."
+            text = ngettext(
+                "{idle} of {blocks} block had nothing to do, even with {elements} elements: {enough} are enough.",
+                "{idle} of {blocks} blocks had nothing to do, even with {elements} elements: {enough} are enough.",
+                blocks,
             )
+            values = {"idle": idle, "blocks": blocks, "elements": len(largest.outputs), "enough": blocks - idle}
+            found.append(text.format(**values))
         times = Counter(len(output.writers) for output in largest.outputs).most_common(1)[0][0]
         if times > 1:
-            found.append(
-                f"Every output was written {times} times: grid {largest.grid} and block {largest.block} (x, y, z) "
-                "run several threads for each element."
+            text = ngettext(
+                "Every output was written {times} time: grid {grid} and block {block} (x, y, z) "
+                "run several threads for each element.",
+                "Every output was written {times} times: grid {grid} and block {block} (x, y, z) "
+                "run several threads for each element.",
+                times,
             )
+            found.append(text.format(times=times, grid=largest.grid, block=largest.block))
     return found
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

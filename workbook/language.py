@@ -11,7 +11,8 @@ workbook/translations.py says how one is made and kept.
 import io
 import os
 import unicodedata
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, reduce
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def pgettext(context: str, text: str) -> str:
 def N_(text: str) -> str:
     """The text itself. It marks a constant that is to be translated when it is shown."""
     return text
+
+
+def listed(items: Iterable[str]) -> str:
+    """The first and the second and the third."""
+    both = _("{items} and {item}")
+    return reduce(lambda items, item: both.format(items=items, item=item), items)
 
 
 @cache
