@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
-from softgpu.events import Rows
-from softgpu.machine import Launch
+from softgpu.events import EventKind, Rows
+from softgpu.machine import Chunk, Launch
 from softgpu.observers import Observer
 from softgpu.trace import Space
 
@@ -34,33 +34,39 @@ class Initcheck(Observer):
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
-        self._written: Written
 
     def launch_begin(self, launch: Launch) -> None:
-        from softgpu.checks import writes
-
-        self._written = writes.begin_launch(launch)
-
-    def chunk_begin(self, launch: Launch) -> None:
-        from softgpu.checks import writes
-
-        self._written = writes.begin_chunk(self._written, launch)
+        self._written: Written | None = None
+        self._chunk: Chunk | None = None
 
     def events(self, launch: Launch, events: NDArray) -> None:
+        if Rows.ALL not in launch.rows and not (events["kind"] == EventKind.UNWRITTEN).any():
+            return
+
         from softgpu.checks import writes
 
+        if self._written is None:
+            self._written = writes.begin_launch(launch)
+        if self._chunk is not launch.chunk:
+            self._chunk, self._written = launch.chunk, writes.begin_chunk(self._written, launch)
         if Rows.ALL in launch.rows:
             writes.follow(self._written, events)
         else:
             writes.collect(self._written, events)
 
     def launch_end(self, launch: Launch) -> None:
-        from softgpu.checks import writes
+        if self._written is not None:
+            from softgpu.checks import writes
 
-        writes.end_launch(self._written, launch)
-        found = self._written.found
-        self.reports += [self._report(launch, pc, found[pc]) for pc in np.flatnonzero(found[:, writes.COUNT]).tolist()]
-        del self._written
+            writes.end_launch(self._written, launch)
+            found = self._written.found
+            self.reports += [
+                self._report(launch, pc, found[pc]) for pc in np.flatnonzero(found[:, writes.COUNT]).tolist()
+            ]
+        for allocation in launch.memory.allocations:
+            if allocation.written is not None and allocation.written.all():
+                allocation.written = None
+        del self._written, self._chunk
 
     def _report(self, launch: Launch, pc: int, row: NDArray[np.int64]) -> Report:
         from softgpu.checks import writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from softgpu.checks.report import Report, Severity, name_shared, named, place_of
 from softgpu.events import EventKind, Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
+from softgpu.program import Program
 from softgpu.ptx import Immediate
 from softgpu.trace import Space
 
@@ -47,7 +49,7 @@ class Memcheck(Observer):
 
     def launch_begin(self, launch: Launch) -> None:
         self._found: dict[tuple[int, EventKind, bool], _Found] = {}
-        self._bounds = _bounds(launch)
+        self._bounds = _bounds(launch.program, launch.shared_bytes)
 
     def events(self, launch: Launch, events: NDArray) -> None:
         from softgpu.checks import invalid
@@ -158,15 +160,15 @@ def _distance(address: int, start: int, end: int, nbytes: int) -> str:
     return f"{times(address - end + 1, 'byte')} after"
 
 
-def _bounds(launch: Launch) -> NDArray[np.int64]:
+@lru_cache(maxsize=256)
+def _bounds(program: Program, dynamic_bytes: int) -> NDArray[np.int64]:
     """For each instruction, where the shared variable begins and ends that its address is made from; or 0 and -1."""
-    program = launch.program
     bounds = np.tile(np.array([0, -1], np.int64), (len(program.operations), 1))
     for index, name in shared_variables(program).items():
         variable = program.variable(name)
         assert variable is not None
         start = program.shared_offsets[name]
-        bounds[index] = start, start + (variable.nbytes if variable.count else launch.shared_bytes)
+        bounds[index] = start, start + (variable.nbytes if variable.count else dynamic_bytes)
     return bounds
 
 

@@ -81,19 +81,20 @@ class Ordering(NamedTuple):
     """Hash table: location in memory -> what is known to those who acquire it."""
 
 
-def begin_launch() -> Ordering:
+def begin_launch(threads_per_block: int) -> Ordering:
     """The order of a launch before its first chunk."""
     nothing = np.zeros(0, np.int64)
     counters = np.zeros(COUNTERS, np.int64)
     counters[NOW], counters[NODES] = 1, 1  # node 0 is none
+    nodes = 16 * threads_per_block + 128
     return Ordering(
         threads_per_block=0,
         warps_per_block=0,
         first_block=0,
         counters=counters,
-        nodes=np.zeros((1024, NODE_COLUMNS), np.int64),
-        marks=np.zeros(1024, np.int64),
-        stack=np.zeros(2050, np.int64),
+        nodes=np.zeros((nodes, NODE_COLUMNS), np.int64),
+        marks=np.zeros(nodes, np.int64),
+        stack=np.zeros(2 * nodes + 2, np.int64),
         barrier_time=nothing,
         warp_time=nothing,
         exited=nothing.astype(np.uint32),

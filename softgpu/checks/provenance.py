@@ -28,6 +28,7 @@ _State = dict[str, str]
 _NOTHING: frozenset[int] = frozenset()
 
 
+@lru_cache(maxsize=256)
 def shared_variables(program: Program) -> dict[int, str]:
     """For the index of each instruction whose address surely comes from one shared variable, its name."""
     return {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
 from softgpu.errors import LaunchError
 from softgpu.events import Rows
-from softgpu.machine import Launch
+from softgpu.machine import Chunk, Launch
 from softgpu.observers import Observer
 from softgpu.trace import Space
 
@@ -34,27 +34,25 @@ class Racecheck(Observer):
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
-        self._order: Ordering
-        self._races: Races
 
     def launch_begin(self, launch: Launch) -> None:
-        from softgpu.checks import ordering, races
-
         if launch.block_count * launch.threads_per_block > MAX_THREADS:
             raise LaunchError(f"racecheck can follow {MAX_THREADS} threads; check a smaller grid")
-        self._order = ordering.begin_launch()
-        self._races = races.begin_launch(launch)
-
-    def chunk_begin(self, launch: Launch) -> None:
-        from softgpu.checks import ordering, races
-
-        chunk = launch.chunk
-        self._order = ordering.begin_chunk(self._order, chunk.first_block, chunk.block_count, launch.threads_per_block)
-        self._races = races.begin_chunk(self._races, launch)
+        self._order: Ordering | None = None
+        self._races: Races | None = None
+        self._chunk: Chunk | None = None
 
     def events(self, launch: Launch, events: NDArray) -> None:
         from softgpu.checks import ordering, races
 
+        chunk = launch.chunk
+        if self._order is None or self._races is None:
+            self._order, self._races = ordering.begin_launch(launch.threads_per_block), races.begin_launch(launch)
+        if self._chunk is not chunk:
+            blocks, threads = chunk.block_count, launch.threads_per_block
+            self._order = ordering.begin_chunk(self._order, chunk.first_block, blocks, threads)
+            self._races = races.begin_chunk(self._races, launch)
+            self._chunk = chunk
         position = 0
         while position < len(events):
             position, need = races.follow(self._races, self._order, events, position)
@@ -69,10 +67,11 @@ class Racecheck(Observer):
     def launch_end(self, launch: Launch) -> None:
         from softgpu.checks import races
 
-        found = self._races.hazards[self._races.hazards[:, races.KEY] != 0]
-        order = np.lexsort((found[:, races.ADDRESS], found[:, races.PC_B], found[:, races.PC_A]))
-        self.reports += [self._report(launch, row) for row in found[order]]
-        del self._races, self._order
+        if self._races is not None and self._races.counters[races.HAZARDS]:
+            found = self._races.hazards[self._races.hazards[:, races.KEY] != 0]
+            order = np.lexsort((found[:, races.ADDRESS], found[:, races.PC_B], found[:, races.PC_A]))
+            self.reports += [self._report(launch, row) for row in found[order]]
+        del self._races, self._order, self._chunk
 
     def _report(self, launch: Launch, row: NDArray[np.int64]) -> Report:
         from softgpu.checks import races

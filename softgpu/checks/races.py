@@ -128,7 +128,7 @@ def begin_launch(launch: Launch) -> Races:
         counters=np.zeros(COUNTERS, np.int64),
         regions=regions,
         short=short,
-        pool=np.zeros((1 << 12, CELL_COLUMNS), np.uint32),
+        pool=np.zeros((1 << 8, CELL_COLUMNS), np.uint32),
         shared=np.zeros((0, CELL_COLUMNS), np.uint32),
         shared_cells=0,
         shared_shift=2,

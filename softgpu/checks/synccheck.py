@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from softgpu.checks.report import Place, Report, Severity, Thread, place_of, thread_of, times
 from softgpu.errors import BarrierDeadlock
-from softgpu.events import Rows
-from softgpu.machine import Launch
+from softgpu.events import EventKind, Rows
+from softgpu.machine import Chunk, Launch
 from softgpu.observers import Observer
 
 if TYPE_CHECKING:
@@ -35,32 +35,34 @@ class Synccheck(Observer):
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
-        self._meetings: Meetings
 
     def launch_begin(self, launch: Launch) -> None:
-        from softgpu.checks import meetings
-
-        self._meetings = meetings.begin_launch(launch)
-
-    def chunk_begin(self, launch: Launch) -> None:
-        from softgpu.checks import meetings
-
-        self._meetings = meetings.begin_chunk(self._meetings, launch)
+        self._meetings: Meetings | None = None
+        self._chunk: Chunk | None = None
 
     def events(self, launch: Launch, events: NDArray) -> None:
+        kinds = events["kind"]
+        if not ((kinds > EventKind.FENCE) & (kinds < EventKind.BARRIER)).any():
+            return
+
         from softgpu.checks import meetings
 
+        if self._meetings is None:
+            self._meetings = meetings.begin_launch(launch)
+        if self._chunk is not launch.chunk:
+            self._chunk, self._meetings = launch.chunk, meetings.begin_chunk(self._meetings, launch)
         meetings.follow(self._meetings, events)
 
     def launch_end(self, launch: Launch) -> None:
         from softgpu.checks import meetings
 
-        found = self._meetings.found[: self._meetings.counters[meetings.FOUND]]
-        for row in found[np.lexsort((found[:, meetings.KIND], found[:, meetings.PC]))]:
-            self.reports.append(_report(launch, row))
+        if self._meetings is not None:
+            found = self._meetings.found[: self._meetings.counters[meetings.FOUND]]
+            for row in found[np.lexsort((found[:, meetings.KIND], found[:, meetings.PC]))]:
+                self.reports.append(_report(launch, row))
         if isinstance(launch.failure, BarrierDeadlock):
             self.reports.append(_deadlock(launch, launch.failure))
-        del self._meetings
+        del self._meetings, self._chunk
 
 
 def _report(launch: Launch, row: NDArray[np.int64]) -> Report:

@@ -79,13 +79,10 @@ def begin_chunk(written: Written, launch: Launch) -> Written:
 
 def end_launch(written: Written, launch: Launch) -> None:
     """Keep for later launches what this one has written to global memory."""
-    for base, end, start in written.regions.tolist():
+    for base, end, start in written.regions.tolist() if Rows.ALL in launch.rows else ():
         allocation = launch.memory.find(base)
         if allocation is not None and allocation.written is not None:
-            if Rows.ALL in launch.rows:
-                allocation.written = written.memory[start : start + end - base].copy()
-            if allocation.written.all():
-                allocation.written = None
+            allocation.written = written.memory[start : start + end - base].copy()
 
 
 @compiled

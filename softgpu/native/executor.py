@@ -152,9 +152,10 @@ class Execution:
         if Rows.CONFLICTS in rows:
             launch.cells = self._cells(slots, shared_bytes)
         if listeners:
-            self.rows = np.zeros(BATCH_ROWS + compiled.rows + SPARE_ROWS, EVENT)
-            context[layout.CURSOR] = _address(self.rows)
-            context[layout.CURSOR_LIMIT] = _address(self.rows) + BATCH_ROWS * EVENT.itemsize
+            self.rows = np.empty(BATCH_ROWS + compiled.rows + SPARE_ROWS, EVENT)
+            self.first_row = self.rows.ctypes.data
+            context[layout.CURSOR] = self.first_row
+            context[layout.CURSOR_LIMIT] = self.first_row + BATCH_ROWS * EVENT.itemsize
 
     def _cells(self, slots: int, shared_bytes: int) -> Cells:
         """The cells that this launch shares with racecheck."""
@@ -165,7 +166,8 @@ class Execution:
         shared = None
         if "shared" not in narrow:
             words = -(-shared_bytes // 8) * 2
-            turns = max(1, min(64, (1 << 20) // (4 * CELL_COLUMNS * max(words, 1))))
+            turns = min(64, (1 << 20) // (4 * CELL_COLUMNS * max(words, 1)), -(-launch.block_count // slots))
+            turns = max(turns, 1)
             shared = np.zeros((slots * turns, words, CELL_COLUMNS), np.uint32)
             context[layout.ALL_CELLS] = _address(shared)
             context[layout.CELL_BYTES] = shared[0].nbytes
@@ -201,9 +203,8 @@ class Execution:
     def _hand_over(self) -> None:
         """Give the listeners the rows that have been written."""
         if self.listeners:
-            start = _address(self.rows)
-            count = (int(self.context[layout.CURSOR]) - start) // EVENT.itemsize
-            self.context[layout.CURSOR] = start
+            count = (int(self.context[layout.CURSOR]) - self.first_row) // EVENT.itemsize
+            self.context[layout.CURSOR] = self.first_row
             for listener in self.listeners if count else ():
                 listener(self.rows[:count])
             cells = self.launch.cells
