@@ -10,6 +10,7 @@ workbook/translations.py says how one is made and kept.
 
 import io
 import os
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from functools import cache, reduce
@@ -56,7 +57,7 @@ def N_(text: str) -> str:
 def listed(items: Iterable[str]) -> str:
     """The first and the second and the third."""
     both = _("{items} and {item}")
-    return reduce(lambda items, item: both.format(items=items, item=item), items)
+    return reduce(lambda before, item: both.format(items=before, item=item) if before else item, items, "")
 
 
 @cache
@@ -102,6 +103,12 @@ def width(text: str) -> int:
     """How many columns a text takes where all letters have one width: the letters of Chinese, Japanese and Korean
     take two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """The lines of a text that is broken to a width."""
+    with_fillers = "".join(letter + "\0" * (width(letter) - 1) for letter in text)  # textwrap counts letters
+    return [line.replace("\0", "") for line in textwrap.wrap(with_fillers, columns)]
 
 
 @cache
