@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import ipywidgets as widgets
 
 from workbook.figure import figure
+from workbook.language import _
 from workbook.launch_view import LaunchView, Provenance, describe
 
 PIXELS_PER_INCH = 96  # of the page; the picture has twice as many, for sharp text on every screen
@@ -23,22 +24,22 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
     It opens with the case that has most to tell: the first with a wrong output, else the first with a halo.
     """
     if not views:
-        return widgets.HTML("<p>No launch has been recorded yet.</p>")
+        return widgets.HTML(f"<p>{_('No launch has been recorded yet.')}</p>")
     case = widgets.Dropdown(
-        options=list(views), value=_telling(views), description="Case", layout=widgets.Layout(width="auto")
+        options=list(views), value=_telling(views), description=_("Case"), layout=widgets.Layout(width="auto")
     )
     block = widgets.Dropdown(
-        options=_blocks(views[case.value]), description="Block", layout=widgets.Layout(width="auto")
+        options=_blocks(views[case.value]), description=_("Block"), layout=widgets.Layout(width="auto")
     )
     picture = widgets.HTML()
 
-    def offer_blocks(_change: object) -> None:
+    def offer_blocks(change: object) -> None:
         block.unobserve(draw, names="value")  # new options select the first of them: not to be drawn twice
         block.options = _blocks(views[case.value])
         block.observe(draw, names="value")
         draw()
 
-    def draw(_change: object = None) -> None:
+    def draw(change: object = None) -> None:
         picture.value = picture_html(views[case.value], None if block.value == ALL_BLOCKS else block.value)
 
     case.observe(offer_blocks, names="value")
@@ -48,7 +49,7 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
 
 
 def _blocks(view: LaunchView) -> list[tuple[str, int]]:
-    return [("all blocks", ALL_BLOCKS), *((view.block_name(one.index), one.number) for one in view.blocks)]
+    return [(_("all blocks"), ALL_BLOCKS), *((view.block_name(one.index), one.number) for one in view.blocks)]
 
 
 def _telling(views: Mapping[str, LaunchView]) -> str:

@@ -8,17 +8,21 @@ block. Time runs downwards: threads write the tile, the barrier opens, threads r
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from workbook.language import N_, _, pgettext, width, wrap
 from workbook.launch_view import (
     BlockView,
     LaunchView,
@@ -26,6 +30,7 @@ from workbook.launch_view import (
     Provenance,
     SharedArray,
     Slot,
+    never_ran,
     oddities,
     ranges,
     runs,
@@ -45,11 +50,11 @@ class Look:
 
 # Tints of the Okabe-Ito palette, which colour-blind people can tell apart.
 LOOKS = {
-    Provenance.OWN: Look("own", "#a9d5f5", "#0072b2"),
-    Provenance.HALO: Look("halo", "#fbc15e", "#b86e00"),
-    Provenance.ZERO: Look("zero", "#e4e6e9", "#6b7280"),
-    Provenance.OTHER: Look("other", "#e7b5d2", "#a8447c"),
-    Provenance.NEVER: Look("never", "#ffffff", "#6b7280", "////"),
+    Provenance.OWN: Look(N_("own"), "#a9d5f5", "#0072b2"),
+    Provenance.HALO: Look(N_("halo"), "#fbc15e", "#b86e00"),
+    Provenance.ZERO: Look(N_("zero"), "#e4e6e9", "#6b7280"),
+    Provenance.OTHER: Look(N_("other"), "#e7b5d2", "#a8447c"),
+    Provenance.NEVER: Look(N_("never"), "#ffffff", "#6b7280", "////"),
 }
 THREAD = Look("thread", "#ffffff", "#4b5563")
 IDLE = Look("idle thread", "#f3f4f6", "#a3a9b3", "\\\\\\\\")
@@ -145,7 +150,7 @@ class _Sheet:
         return self._figure
 
     def text(self, x: float, y: float, text: str, size: float = 7.5, colour: str = INK, **style: Any) -> None:
-        style = {"ha": "center", "va": "center", **style}
+        style = {"ha": "center", "va": "center", "fontfamily": font_families(), **style}
         self._axes.text(x, y, text, fontsize=size, color=colour, **style)
 
     def label(self, text: str, y: float, **style: Any) -> None:
@@ -155,7 +160,7 @@ class _Sheet:
     def in_column(self, column: int, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
         if column in self.x:
             # Long texts are set smaller, so that they stay in their column.
-            size = min(size, size * 5.2 / max(len(text), 1))
+            size = min(size, size * 5.2 / max(width(text), 1))
             self.text(self.x[column] + 0.5, y, text, size, colour, **style)
 
     def cell(self, column: int, y: float, height: float, look: Look, width: float = 0.8, kind: str = "") -> None:
@@ -235,7 +240,7 @@ def _draw_heading(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) 
         left, 1.6, f"{'✓' if all_right else '✗'} {score(view)}", 9.5, RIGHT_INK if all_right else WRONG.edge, ha="left"
     )
     sheet.y = 2.1
-    for line in (part for oddity in oddities(view) for part in textwrap.wrap(oddity, int(sheet.width * 5.5))):
+    for line in (part for oddity in oddities(view) for part in wrap(oddity, int(sheet.width * 5.5))):
         sheet.text(left, sheet.y + 0.2, line, 8.5, ha="left")
         sheet.y += 0.6
     sheet.y += 0.3
@@ -243,18 +248,22 @@ def _draw_heading(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) 
     for look, text in _legend(view, blocks):
         sheet.box(x, sheet.y, 0.75, 0.55, look, kind="legend")
         sheet.text(x + 0.95, sheet.y + 0.29, text, 8, MUTED, ha="left")
-        x += 0.95 + len(text) * 0.172 + 0.8
+        x += 0.95 + width(text) * 0.172 + 0.8
     sheet.y += 1.1
 
 
 def _legend(view: LaunchView, blocks: Sequence[BlockView]) -> list[tuple[Look, str]]:
     found = {slot.provenance for block in blocks for array in block.shared for slot in array.slots}
-    entries = [(LOOKS[provenance], provenance.value) for provenance in Provenance if provenance in found]
+    entries = [(LOOKS[provenance], _(provenance.value)) for provenance in Provenance if provenance in found]
     if any(block.idle for block in blocks):
-        why = "stored no result before the launch was stopped" if view.fault else "idle: a thread that stores no result"
+        why = (
+            _("stored no result before the launch was stopped")
+            if view.fault
+            else _("idle: a thread that stores no result")
+        )
         entries.append((IDLE, why))
     if not all(_is_right(output) for output in view.outputs):
-        entries.append((WRONG, "wrong or missing output"))
+        entries.append((WRONG, _("wrong or missing output")))
     return entries
 
 
@@ -322,16 +331,16 @@ def _draw_block(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
 
 def _draw_loads(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     """Bars under the elements that the block loaded."""
-    for provenance in (Provenance.OWN, Provenance.HALO):
+    for provenance, name in ((Provenance.OWN, _("own loads")), (Provenance.HALO, _("halo loads"))):
         indices = [slot.source.index for slot in array.slots if slot.provenance is provenance and slot.source]
         for low, high in runs(sorted(set(indices))):
             span = sheet.span(range(low, high + 1))
             if span:
                 look = LOOKS[provenance]
                 sheet.box(span[0] + 0.06, sheet.y, span[1] - span[0] - 0.12, 0.4, look, kind=f"loads {look.word}")
-                text = f"{provenance.value}s" if span[1] - span[0] >= 3 else look.word
+                text = name if span[1] - span[0] >= 3 else _(look.word)
                 sheet.text((span[0] + span[1]) / 2, sheet.y + 0.2, text, 6)
-    sheet.label("loads", sheet.y + 0.2)
+    sheet.label(_("loads"), sheet.y + 0.2)
     sheet.y += 0.75
 
 
@@ -345,7 +354,7 @@ def _draw_writers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
             6.5,
             WRONG.edge if twice else INK,
         )
-    sheet.label("written by thread", sheet.y + 0.15)
+    sheet.label(_("written by thread"), sheet.y + 0.15)
     sheet.y += 0.4
 
 
@@ -357,7 +366,7 @@ def _draw_slots(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
         if column in sheet.x:
             outside = Look("outside", "none", WRONG.edge)
             sheet.box(sheet.x[column] + 0.03, sheet.y, 0.94, 1.05, outside, 1.4, "outside", dashed=True)
-            sheet.in_column(column, sheet.y + 0.52, "outside", 6.5, WRONG.edge)
+            sheet.in_column(column, sheet.y + 0.52, _("outside"), 6.5, WRONG.edge)
     sheet.label(array.name, sheet.y + 0.52, size=9, weight="bold")
     sheet.mark_gaps(range(block.first, block.first + len(array.slots)), sheet.y + 0.52)
     sheet.y += 1.05
@@ -373,7 +382,7 @@ def _draw_slot(sheet: _Sheet, column: int, slot: Slot, kind: str) -> None:
     # A hatched cell needs a clear ground under its text.
     ground = {"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"} if look.hatch else None
     sheet.in_column(column, sheet.y + 0.38, value, 7.5)
-    sheet.in_column(column, sheet.y + 0.8 if value else sheet.y + 0.52, look.word, 6, bbox=ground)
+    sheet.in_column(column, sheet.y + 0.8 if value else sheet.y + 0.52, _(look.word), 6, bbox=ground)
 
 
 def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
@@ -381,12 +390,12 @@ def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> No
     columns = range(block.first, block.first + len(array.slots))
     for column, slot in zip(columns, array.slots, strict=True):
         _draw_slot(sheet, column, slot, array.name)
-    writers = ranges(sorted({writer for slot in array.slots for writer in slot.writers})) or "no thread"
-    readers = ranges(sorted({reader for slot in array.slots for reader in slot.readers})) or "no thread"
-    text = f"written by {writers}, read by {readers}"
+    writers = ranges(sorted({writer for slot in array.slots for writer in slot.writers})) or _("no thread")
+    readers = ranges(sorted({reader for slot in array.slots for reader in slot.readers})) or _("no thread")
+    text = _("written by {writers}, read by {readers}").format(writers=writers, readers=readers)
     span = sheet.span(columns)
     if span:
-        fits_right = span[1] + 0.3 + len(text) * 0.15 < sheet.width
+        fits_right = span[1] + 0.3 + width(text) * 0.15 < sheet.width
         x, side = (span[1] + 0.3, "left") if fits_right else (span[0] - 0.3, "right")
         sheet.text(x, sheet.y + 0.52, text, 6.5, MUTED, ha=side)
     sheet.label(array.name, sheet.y + 0.52, size=9, weight="bold")
@@ -398,9 +407,9 @@ def _draw_barrier(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     if block.barriers:
         start, end = sheet.span(range(block.first, _end(block))) or (0, sheet.width)
         sheet.line(start, end, sheet.y + 0.15, color=INK, linewidth=1.2, gid="barrier")
-        sheet.label("barrier", sheet.y + 0.15, style="italic")
+        sheet.label(_("barrier"), sheet.y + 0.15, style="italic")
     else:
-        sheet.label("barrier not reached" if view.fault else "no barrier", sheet.y + 0.15, style="italic")
+        sheet.label(_("barrier not reached") if view.fault else _("no barrier"), sheet.y + 0.15, style="italic")
     sheet.y += 0.5
 
 
@@ -412,7 +421,7 @@ def _draw_readers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     for number in outside:
         threads = sorted({overrun.thread for overrun in array.overruns if overrun.slot == number})
         sheet.in_column(block.first + number, sheet.y + 0.15, ranges(threads), 6.5, WRONG.edge)
-    sheet.label("read by threads", sheet.y + 0.15)
+    sheet.label(_("read by threads"), sheet.y + 0.15)
     sheet.y += 0.6
 
 
@@ -425,21 +434,20 @@ def _draw_threads(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
         sheet.cell(column, sheet.y, 0.55, look)
         ground = {"boxstyle": "square,pad=0.1", "facecolor": IDLE.fill, "edgecolor": "none"} if look.hatch else None
         sheet.in_column(column, sheet.y + 0.275, f"t{thread}", 6.5, INK if look is THREAD else MUTED, bbox=ground)
-    sheet.label("threads", sheet.y + 0.275)
+    sheet.label(_("threads"), sheet.y + 0.275)
     sheet.y += 0.75
 
 
 def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
-    width = view.block[0]
-    outputs = range(x * width, min((x + 1) * width, len(view.outputs)))
+    threads = view.block[0]
+    outputs = range(x * threads, min((x + 1) * threads, len(view.outputs)))
     span = sheet.span(outputs)
     if span:
         look = Look("", "none", WRONG.edge)
         sheet.box(span[0] + 0.03, sheet.y, span[1] - span[0] - 0.06, 0.9, look, 1.2, "missing block", dashed=True)
         fits_inside = span[1] - span[0] >= 5
         x_text, side = ((span[0] + span[1]) / 2, "center") if fits_inside else (span[1] + 0.3, "left")
-        name = view.block_name((x, 0, 0))
-        sheet.text(x_text, sheet.y + 0.45, f"{name} never ran", 9, WRONG.edge, ha=side)
+        sheet.text(x_text, sheet.y + 0.45, never_ran(view, x), 9, WRONG.edge, ha=side)
         sheet.y += 1.25
 
 
@@ -457,7 +465,7 @@ def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: range) -> None:
         elif len(output.writers) > 1:
             sheet.in_column(index, mark_y, f"{len(output.writers)}×", 6.5, MUTED)
     sheet.label(view.output, got_y + 0.42, size=9, weight="bold")
-    sheet.label("NumPy", numpy_y + 0.3, size=9)
+    sheet.label(_("NumPy"), numpy_y + 0.3, size=9)
     sheet.mark_gaps(indices, got_y + 0.42)
     sheet.y = numpy_y + 0.65
     _draw_indices(sheet, indices)
@@ -473,15 +481,16 @@ def _draw_block_edges(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockVie
 def _draw_what_is_left_out(
     sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int]
 ) -> None:
-    shown = sum(index in sheet.x for index in range(len(view.outputs)))
-    left_out = {
-        "blocks that ran": (len(blocks), len(view.blocks)),
-        "blocks that never ran": (len(missing), len(view.missing_blocks)),
-        "elements": (shown, len(view.outputs)),
-    }
-    for what, (drawn, there_are) in left_out.items():
-        if drawn < there_are:
-            sheet.text(-LEFT + 0.4, sheet.y + 0.4, f"{drawn} of {there_are} {what} are drawn.", 8.5, MUTED, ha="left")
+    elements = sum(index in sheet.x for index in range(len(view.outputs)))
+    parts = (
+        (len(blocks), len(view.blocks), _("{drawn} of {count} blocks that ran are drawn.")),
+        (len(missing), len(view.missing_blocks), _("{drawn} of {count} blocks that never ran are drawn.")),
+        (elements, len(view.outputs), _("{drawn} of {count} elements are drawn.")),
+    )
+    for drawn, count, text in parts:
+        if drawn < count:
+            shown = text.format(drawn=drawn, count=count)
+            sheet.text(-LEFT + 0.4, sheet.y + 0.4, shown, 8.5, MUTED, ha="left")
             sheet.y += 0.6
 
 
@@ -491,6 +500,23 @@ def _is_right(output: Output) -> bool:
 
 
 # Texts
+
+
+@cache
+def font_families() -> list[str]:
+    """The faces of texts: matplotlib's own, and for letters that it does not have, those of the package that the
+    catalogue names."""
+    package = pgettext("the Python package with a font that has this language's letters", "matplotlib")
+    if package == "matplotlib":
+        return ["sans-serif"]
+    spec = find_spec(package)  # an import might change the settings of all figures
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"No package {package!r} is installed, whose fonts figures in this language need.")
+    files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.[to]tf"))
+    for file in files:
+        font_manager.fontManager.addfont(file)
+    families = {font_manager.FontProperties(fname=file).get_name() for file in files}
+    return ["sans-serif", *sorted(families)]
 
 
 def _number(value: float) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgpu.trace import Kind, LaunchTrace, Origin, Region, Space
+from workbook.language import N_, _, ngettext
 
 Dim3 = tuple[int, int, int]
 
@@ -32,11 +33,11 @@ class Provenance(StrEnum):
     in its block, `thread_idx.x`, counts as its own number too.
     """
 
-    OWN = "own load"
-    HALO = "halo load"
-    ZERO = "zero fill"
-    OTHER = "other store"  # a computed value, another constant, or a load from memory that has no name here
-    NEVER = "never written"
+    OWN = N_("own load")
+    HALO = N_("halo load")
+    ZERO = N_("zero fill")
+    OTHER = N_("other store")  # a computed value, another constant, or a load from memory that has no name here
+    NEVER = N_("never written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +179,17 @@ class LaunchView:
 
     @property
     def title(self) -> str:
-        launch = f"grid {_extent(self.grid)} × block {_extent(self.block)}"
+        launch = _("grid {grid} × block {block}").format(grid=_extent(self.grid), block=_extent(self.block))
         return f"{launch}, {self.case}" if self.case else launch
 
     def block_name(self, index: Dim3) -> str:
         """block 1, or block (1, 0) in a grid of two dimensions."""
+        return _("block {block}").format(block=self.block_index(index))
+
+    def block_index(self, index: Dim3) -> str:
+        """1, or (1, 0) in a grid of two dimensions."""
         rank = _rank(self.grid)
-        return f"block {index[0] if rank == 1 else index[:rank]}"
+        return str(index[0] if rank == 1 else index[:rank])
 
 
 def launch_view(
@@ -230,7 +235,9 @@ def describe(view: LaunchView) -> str:
     """The view in words, a line for each thing that is to be seen."""
     lines = [view.title, score(view)]
     lines += [f"{view.block_name(block.index)}: {_describe_block(block)}" for block in view.blocks[:_DESCRIBED]]
-    lines += [f"{len(view.blocks) - _DESCRIBED} more blocks ran"] if len(view.blocks) > _DESCRIBED else []
+    more = len(view.blocks) - _DESCRIBED
+    if more > 0:
+        lines.append(ngettext("{count} more block ran", "{count} more blocks ran", more).format(count=more))
     return "\n".join(lines + oddities(view))
 
 
@@ -238,36 +245,59 @@ def score(view: LaunchView) -> str:
     """28 of 28 outputs right."""
     right = sum(output.ok for output in view.outputs)
     unwritten = sum(not output.writers for output in view.outputs)
-    return f"{right} of {len(view.outputs)} outputs right" + (f", {unwritten} never written" if unwritten else "")
+    count = len(view.outputs)
+    if not unwritten:
+        text = ngettext("{right} of {count} output right", "{right} of {count} outputs right", count)
+    else:
+        text = ngettext(
+            "{right} of {count} output right, {unwritten} never written",
+            "{right} of {count} outputs right, {unwritten} never written",
+            count,
+        )
+    return text.format(right=right, count=count, unwritten=unwritten)
 
 
 def oddities(view: LaunchView) -> list[str]:
     """What happened that no right launch does, or that a wasteful one does, a line for each kind."""
     lines = [view.fault] if view.fault else []
     if view.missing_blocks:
-        lines.append(_with_more(f"{view.block_name((view.missing_blocks[0], 0, 0))} never ran", view.missing_blocks))
-    targets = Counter(stray.element.buffer if stray.element else "unknown memory" for stray in view.strays)
-    lines += [f"{_plural(count, 'store')} went to {target}, not to {view.output}" for target, count in targets.items()]
-    arrays = [(view.block_name(block.index), array) for block in view.blocks for array in block.shared]
+        lines.append(_with_more(never_ran(view, view.missing_blocks[0]), view.missing_blocks))
+    targets = Counter(stray.element.buffer if stray.element else _("unknown memory") for stray in view.strays)
+    for target, count in targets.items():
+        text = ngettext(
+            "{count} store went to {target}, not to {output}", "{count} stores went to {target}, not to {output}", count
+        )
+        lines.append(text.format(count=count, target=target, output=view.output))
     from_output = sorted(
-        {array.name for _, array in arrays for slot in array.slots if slot.source and slot.source.buffer == view.output}
+        {
+            array.name
+            for block in view.blocks
+            for array in block.shared
+            for slot in array.slots
+            if slot.source and slot.source.buffer == view.output
+        }
     )
-    lines += [f"{name} was loaded from {view.output}, where the result belongs" for name in from_output]
+    text = _("{array} was loaded from {output}, where the result belongs")
+    lines += [text.format(array=name, output=view.output) for name in from_output]
+    arrays = [(view.block_index(block.index), array) for block in view.blocks for array in block.shared]
+    text = _("block {block} read {array}{slots} before any thread had written there")
     unwritten = [
-        f"{block} read {array.name}{_slot_ranges(array)} before any thread had written there"
+        text.format(block=block, array=array.name, slots=_slot_ranges(array))
         for block, array in arrays
         if any(slot.read_unwritten for slot in array.slots)
     ]
-    overrun = [
-        f"{block}, thread {array.overruns[0].thread} {'wrote' if array.overruns[0].is_store else 'read'} "
-        f"{array.name}[{array.overruns[0].slot}], but {array.name} ends at [{len(array.slots) - 1}]"
-        for block, array in arrays
-        if array.overruns
-    ]
+    overrun = [_describe_overrun(block, array) for block, array in arrays if array.overruns]
     lines += [_with_more(kind[0], kind) for kind in (unwritten, overrun) if kind]
     repeated = sum(len(output.writers) > 1 for output in view.outputs)
-    lines += [f"{_plural(repeated, 'output')} written more than once"] if repeated else []
+    if repeated:
+        text = ngettext("{count} output written more than once", "{count} outputs written more than once", repeated)
+        lines.append(text.format(count=repeated))
     return lines
+
+
+def never_ran(view: LaunchView, x: int) -> str:
+    """block 1 never ran."""
+    return _("block {block} never ran").format(block=view.block_index((x, 0, 0)))
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -379,7 +409,7 @@ def _threads_by_block(accesses: NDArray) -> dict[int, tuple[int, ...]]:
 
 
 def _coordinates(number: int, extent: Dim3) -> Dim3:
-    x, y, _ = extent
+    x, y = extent[:2]
     return number % x, number // x % y, number // (x * y)
 
 
@@ -544,20 +574,38 @@ def _rank(extent: Dim3) -> int:
 
 
 def _describe_block(block: BlockView) -> str:
-    parts = [f"{array.name} has {_describe_array(array)}" for array in block.shared]
-    idle = block.idle
-    parts += [f"{_plural(len(idle), 'thread')} stored no result"] if idle else []
-    return "; ".join(parts) or "nothing to report"
+    text = _("{array} has {contents}")
+    parts = [text.format(array=array.name, contents=_describe_array(array)) for array in block.shared]
+    idle = len(block.idle)
+    if idle:
+        text = ngettext("{count} thread stored no result", "{count} threads stored no result", idle)
+        parts.append(text.format(count=idle))
+    return "; ".join(parts) or _("nothing to report")
 
 
 def _describe_array(array: SharedArray) -> str:
-    counts = [(array.count(provenance), provenance) for provenance in Provenance]
-    filled = [
-        f"{count} {provenance}" if provenance is Provenance.NEVER else _plural(count, provenance.value)
-        for count, provenance in counts
-        if count
-    ]
-    return ", ".join(filled)
+    counts = {provenance: array.count(provenance) for provenance in Provenance}
+    return ", ".join(_describe_slots(provenance, count) for provenance, count in counts.items() if count)
+
+
+def _describe_slots(provenance: Provenance, count: int) -> str:
+    texts = {
+        Provenance.OWN: ngettext("{count} own load", "{count} own loads", count),
+        Provenance.HALO: ngettext("{count} halo load", "{count} halo loads", count),
+        Provenance.ZERO: ngettext("{count} zero fill", "{count} zero fills", count),
+        Provenance.OTHER: ngettext("{count} other store", "{count} other stores", count),
+        Provenance.NEVER: ngettext("{count} never written", "{count} never written", count),
+    }
+    return texts[provenance].format(count=count)
+
+
+def _describe_overrun(block: str, array: SharedArray) -> str:
+    first = array.overruns[0]
+    if first.is_store:
+        text = _("block {block}, thread {thread} wrote {array}[{slot}], but {array} ends at [{last}]")
+    else:
+        text = _("block {block}, thread {thread} read {array}[{slot}], but {array} ends at [{last}]")
+    return text.format(block=block, thread=first.thread, array=array.name, slot=first.slot, last=len(array.slots) - 1)
 
 
 def _slot_ranges(array: SharedArray) -> str:
@@ -565,10 +613,8 @@ def _slot_ranges(array: SharedArray) -> str:
 
 
 def _with_more(first: str, all_of_them: Sequence[object]) -> str:
-    return f"{first} (and {len(all_of_them) - 1} more like this)" if len(all_of_them) > 1 else first
-
-
-def _plural(count: int, noun: str) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun}s"
+    more = len(all_of_them) - 1
+    if not more:
+        return first
+    text = ngettext("{text} (and {count} more like this)", "{text} (and {count} more like this)", more)
+    return text.format(text=first, count=more)
