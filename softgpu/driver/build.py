@@ -1,12 +1,14 @@
 """Builds the stand-in libraries from their Mojo sources, once, into a cache folder.
 
 No system compiler is needed: `mojo` compiles to an object and the `lld` of the Mojo wheel links it. The folder's
-name holds a hash of the sources and the Mojo version, so that a change of either builds anew.
+name holds a hash of the sources and the Mojo version, so that a change of either builds anew. The first build takes
+some seconds.
 """
 
+import fcntl
 import hashlib
 import os
-import shutil
+import re
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +23,9 @@ from softgpu.driver.stubs import object_file
 from softgpu.errors import SoftGPUError
 
 SOURCES = Path(__file__).parent
-CUDA_PARTS = ("device", "context", "memory", "copies", "modules", "libraries")
-"""The modules in cuda/ that define functions. Each is compiled to an object, because Mojo exports nothing of a
-module that is imported; `state` is what they share."""
+RECIPE = [SOURCES / name for name in ("build.py", "functions.py", "stubs.py")]
 
-# What MAX runs in place of NVIDIA's assembler (`PROGRAM in.ptx -o out.cubin --gpu-name=sm_80 …`): the PTX itself is
-# what softgpu executes, so it is handed through.
+# `PROGRAM in.ptx -o out.cubin --gpu-name=sm_80 …`: the PTX itself is what softgpu executes, so it is handed through.
 ASSEMBLER = """#!/bin/sh
 input=$1
 while [ $# -gt 1 ]; do
@@ -51,45 +50,76 @@ def modular_lib_folder() -> Path:
     return _package_root() / "lib"
 
 
+def assembler() -> Path:
+    """The program that MAX runs in place of NVIDIA's assembler.
+
+    MAX compiles a kernel anew for every path of it, so that the path changes with the program alone.
+    """
+    program = cache_folder() / f"assembler-{_hash(ASSEMBLER)}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="building-", dir=program.parent) as building:
+            made = Path(building) / "assembler"
+            made.write_text(ASSEMBLER)
+            made.chmod(0o755)
+            made.replace(program)
+    return program
+
+
 def built_driver() -> Path:
-    """The folder with `libcuda.so.1`, `libnvidia-ml.so.1` and `assembler`; builds it if it is not there."""
-    sources = [SOURCES / "nvml.mojo", *sorted((SOURCES / "cuda").glob("*.mojo"))]
-    identity = [version("mojo-compiler"), ASSEMBLER, NOT_SUPPORTED, *(source.read_text() for source in sources)]
-    folder = cache_folder() / f"driver-{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}"
+    """The folder with `libcuda.so.1` and `libnvidia-ml.so.1`; builds it if it is not there."""
+    nvml, cuda = SOURCES / "nvml.mojo", sorted((SOURCES / "cuda").glob("*.mojo"))
+    texts = [source.read_text() for source in (*RECIPE, nvml, *cuda)]
+    folder = cache_folder() / f"driver-{_hash(version('mojo-compiler'), *texts)}"
     if folder.exists():
         return folder
 
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix="building-", dir=cache_folder()))
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = [SOURCES / "nvml.mojo", *(SOURCES / "cuda" / f"{part}.mojo" for part in CUDA_PARTS)]
-            nvml, *cuda = pool.map(lambda source: _compile(source, building), parts)
-        stubs = building / "stubs.o"
-        stubs.write_bytes(object_file(NOT_SUPPORTED))
-        _link([nvml], building / "libnvidia-ml.so.1")
-        _link([*cuda, stubs], building / "libcuda.so.1")
-        for made in (nvml, *cuda, stubs):
-            made.unlink()
-        assembler = building / "assembler"
-        assembler.write_text(ASSEMBLER)
-        assembler.chmod(0o755)
-        # The rename is what makes the folder appear complete or not at all; losing a race to another process is fine.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, and others wait for it
         if not folder.exists():
-            building.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
+                # The rename is what makes the folder appear complete or not at all.
+                _build(nvml, cuda, Path(temporary)).rename(folder)
     return folder
 
 
+def _build(nvml: Path, cuda: list[Path], folder: Path) -> Path:
+    """A new folder with the two libraries, in one for what is made on the way."""
+    joined, stubs, libraries = folder / "cuda.mojo", folder / "stubs.o", folder / "libraries"
+    joined.write_text(_with_exports_of(cuda))
+    stubs.write_bytes(object_file(NOT_SUPPORTED))
+    with ThreadPoolExecutor() as pool:
+        compiled_cuda, compiled_nvml = pool.map(lambda source: _compile(source, folder), (joined, nvml))
+    libraries.mkdir()
+    _link([compiled_cuda, stubs], libraries / "libcuda.so.1")
+    _link([compiled_nvml], libraries / "libnvidia-ml.so.1")
+    return libraries
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
+
+
+def _with_exports_of(modules: list[Path]) -> str:
+    """A Mojo module with every function that the others export. Compiling one takes a quarter of the time that
+    compiling each takes. Mojo emits a function of an imported module only where something refers to it."""
+    lines = []
+    for module in modules:
+        for name in re.findall(r"^@export\ndef (\w+)", module.read_text(), re.MULTILINE):
+            lines.append(f"from {module.stem} import {name}\ncomptime exported_{name} = {name}\n")
+    return "".join(lines)
+
+
 def _compile(source: Path, folder: Path) -> Path:
-    """The object file of a Mojo source."""
+    """The object file of a Mojo source, for any x86-64: machines of several kinds may share the cache folder.
+
+    One thread is much faster than several, for which Mojo cuts the module into pieces that repeat each other.
+    """
     object_file = folder / f"{source.stem}.o"
+    options = ["-j", "1", "--target-cpu", "x86-64", "-I", str(SOURCES / "cuda")]
     compiled = subprocess_run_mojo(
-        ["build", "--emit", "object", str(source), "-o", str(object_file)], capture_output=True, text=True
+        ["build", "--emit", "object", *options, str(source), "-o", str(object_file)], capture_output=True, text=True
     )
     if compiled.returncode != 0:
         mojo = version("mojo-compiler")

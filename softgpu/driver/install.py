@@ -5,7 +5,7 @@ import os
 import platform
 from pathlib import Path
 
-from softgpu.driver.build import built_driver, cache_folder, modular_lib_folder
+from softgpu.driver.build import assembler, built_driver, cache_folder, modular_lib_folder
 from softgpu.driver.launcher import Launcher
 from softgpu.errors import SoftGPUError
 
@@ -45,7 +45,7 @@ def install() -> Launcher:
     folder = built_driver()
     # MAX caches what the assembler made, so a real GPU must never share this cache: it would be given text.
     os.environ["MODULAR_CACHE_DIR"] = str(cache_folder() / "modular")
-    os.environ["MODULAR_NVPTX_COMPILER_PATH"] = str(folder / "assembler")
+    os.environ["MODULAR_NVPTX_COMPILER_PATH"] = str(assembler())
     # Every buffer an allocation of its own, so that an access past its end cannot land in a neighbour unseen.
     os.environ["MODULAR_DEVICE_CONTEXT_MEMORY_MANAGER_SIZE_PERCENT"] = "0"
 

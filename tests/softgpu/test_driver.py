@@ -1,5 +1,6 @@
 """The stand-in driver, through unmodified programs that use MAX. Each runs in a process of its own, as users run it."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from softgpu.driver.build import built_driver
+from softgpu.driver.build import assembler, built_driver
 
 
 def run(tmp_path, program, *arguments, command=("-m", "softgpu.cli", "run")):
@@ -218,6 +219,30 @@ def test_without_softgpu_there_is_no_gpu_and_the_cache_is_another(tmp_path):
     """
     assert run(tmp_path, program).stdout == "True\n"
     assert run(tmp_path, program, command=()).stdout == "False\n"
+
+
+def test_the_driver_is_built_once_by_processes_that_start_together(tmp_path):
+    program = """
+        import os
+        from softgpu.driver.build import assembler, built_driver
+        print(built_driver(), sorted(os.listdir(built_driver())), os.access(assembler(), os.X_OK))
+    """
+    file = tmp_path / "program.py"
+    file.write_text(textwrap.dedent(program))
+    environment = os.environ | {"SOFTGPU_CACHE_DIR": str(tmp_path / "cache")}
+    processes = [
+        subprocess.Popen([sys.executable, file], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    printed = {process.communicate(timeout=300)[0] for process in processes}
+    assert len(printed) == 1
+    assert printed.pop().endswith(" ['libcuda.so.1', 'libnvidia-ml.so.1'] True\n")
+    assert {path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()} == {"driver", "assembler", "lock"}
+
+
+def test_the_assemblers_path_does_not_change_with_the_driver():
+    """MAX compiles every kernel anew when it changes."""
+    assert built_driver() not in assembler().parents
+    assert built_driver().parent == assembler().parent
 
 
 def test_installing_twice_is_once(tmp_path):

@@ -5,6 +5,7 @@ Source: CUDA Driver API reference manual, sections 6.10 to 6.12, 6.20, 6.21 and 
 
 from std.ffi import external_call
 
+from device import cuDeviceGetAttribute
 from state import *
 
 # ── what Python answers ─────────────────────────────────────────────────────────────────────────────────
@@ -340,7 +341,7 @@ comptime REGISTERS: Int32 = 32  # a thread is said to use: PTX does not tell
 def device_attribute(attribute: Int32) -> Int32:
     """As the device answers it."""
     var place = c_malloc(4)
-    _ = external_call["cuDeviceGetAttribute", Int32](place, attribute, Int32(0))
+    _ = cuDeviceGetAttribute(place, attribute, Int32(0))
     var value = at[Int32](place)[]
     c_free(place)
     return value
