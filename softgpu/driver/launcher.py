@@ -2,6 +2,7 @@
 
 import _thread
 import ctypes
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -79,6 +80,14 @@ class QueryRecord(ctypes.Structure):
     )
 
 
+class PythonRecord(ctypes.Structure):
+    """`Python` in cuda/lending.mojo."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("ensure", "release", "own_state", "current_state", "save", "restore")
+    )
+
+
 class Launcher:
     """Takes launches from the stand-in driver and runs them on the memory that it gave out.
 
@@ -107,14 +116,17 @@ class Launcher:
         cuda.softgpu_changes.restype = ctypes.c_uint64
         cuda.softgpu_fail.argtypes = [ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32]
         cuda.softgpu_fail.restype = None
-        cuda.softgpu_connect.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        cuda.softgpu_connect.argtypes = [ctypes.c_void_p] * 3
         cuda.softgpu_connect.restype = None
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_uint64)
         self._callbacks = (
             kind(lambda address: self._guarded(self._launch, LaunchRecord.from_address(address))),
             kind(lambda address: self._guarded(self._answer, QueryRecord.from_address(address))),
         )  # kept alive here
-        cuda.softgpu_connect(*(ctypes.cast(callback, ctypes.c_void_p) for callback in self._callbacks))
+        self._python = _python()
+        cuda.softgpu_connect(
+            *(ctypes.cast(callback, ctypes.c_void_p) for callback in self._callbacks), ctypes.addressof(self._python)
+        )
 
     def _guarded(self, function: Callable, record: ctypes.Structure) -> int:
         """Called by the driver, on whatever thread. Nothing may be raised into it."""
@@ -234,6 +246,21 @@ class Launcher:
     def _failed(self, code: int, text: str, sticks: bool = False) -> int:
         self._cuda.softgpu_fail(code, text.encode(), sticks)
         return code
+
+
+def _python() -> PythonRecord:
+    api = ctypes.pythonapi
+    # Its name before Python 3.13.
+    current = api.PyThreadState_GetUnchecked if sys.version_info >= (3, 13) else api._PyThreadState_UncheckedGet
+    functions = (
+        api.PyGILState_Ensure,
+        api.PyGILState_Release,
+        api.PyGILState_GetThisThreadState,
+        current,
+        api.PyEval_SaveThread,
+        api.PyEval_RestoreThread,
+    )
+    return PythonRecord(*(ctypes.cast(function, ctypes.c_void_p) for function in functions))
 
 
 def _code(error: SoftGPUError) -> int:

@@ -1,12 +1,19 @@
 """Threads: no call of the driver waits for Python's global lock while its holder waits for the call, or the other way
 round. Each program runs in a process of its own, so that a deadlock is a failure and not the end of the tests."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+import pytest
+
+from softgpu.driver import build
 
 PREAMBLE = '''
 import ctypes, faulthandler, random, sys, threading, time
+from pathlib import Path
 import numpy as np
 from softgpu.driver.build import built_driver, modular_lib_folder
 from softgpu.driver.launcher import Launcher
@@ -63,6 +70,50 @@ def run(*bodies):
         thread.join()
     assert not failures, failures
 '''
+
+
+NATIVE = '''
+NAMES = "text", "launches", "callback", "result"
+
+class Work(ctypes.Structure):
+    """`Work` in threads.mojo."""
+    _fields_ = *((name, ctypes.c_uint64) for name in NAMES), ("failure", ctypes.c_int32), ("ended", ctypes.c_int32)
+
+ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+native = str(Path(__file__).with_name("threads.so"))
+NATIVE_RELEASED, NATIVE_HELD = ctypes.CDLL(native), ctypes.PyDLL(native)
+for one in NATIVE_RELEASED, NATIVE_HELD:
+    one.start.restype = ctypes.c_uint64
+text = ctypes.create_string_buffer(PTX)
+
+def work(launches, callback=0):
+    return Work(ctypes.addressof(text), launches, callback)
+
+def address(work):
+    return ctypes.c_uint64(ctypes.addressof(work))
+
+def check(work):
+    assert (work.failure, work.result, work.ended) == (0, 3 * work.launches, 1), (work.failure, work.result)
+
+def start_and_join(native, *works):
+    addresses = (ctypes.c_uint64 * len(works))(*(ctypes.addressof(work) for work in works))
+    native.start_and_join(addresses, (ctypes.c_uint64 * len(works))(), ctypes.c_uint64(len(works)))
+    for work in works:
+        check(work)
+'''
+
+
+@pytest.fixture(scope="module")
+def threads(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("threads")
+    build._link([build._compile(Path(__file__).parent / "threads.mojo", folder)], folder / "threads.so")
+    return folder / "threads.so"
+
+
+def run_native(tmp_path, threads, program, *command):
+    """`run` with threads of no Python."""
+    shutil.copy(threads, tmp_path)
+    return run(tmp_path, PREAMBLE + NATIVE + textwrap.dedent(program), *command)
 
 
 def run(tmp_path, program, *command):
@@ -211,3 +262,130 @@ def test_host_functions_in_python_take_the_lock_on_any_thread(tmp_path):
     print("called")
     """
     assert run(tmp_path, PREAMBLE + textwrap.dedent(program)) == "called\n"
+
+
+def test_threads_that_the_holder_of_the_lock_waits_for(tmp_path, threads):
+    """As a Mojo function that joins its workers does. It holds the lock from before the first launch."""
+    program = """
+    for count in (1, 5):
+        start_and_join(NATIVE_HELD, *(work(6) for _ in range(count)))
+    assert not launcher.errors
+    print("right")
+    """
+    assert run_native(tmp_path, threads, program) == "right\n"
+
+
+def test_a_thread_whose_end_the_holder_of_the_lock_polls_for(tmp_path, threads):
+    program = """
+    polled = work(6)
+    NATIVE_HELD.start_and_poll(address(polled))
+    check(polled)
+    print("right")
+    """
+    assert run_native(tmp_path, threads, program) == "right\n"
+
+
+def test_a_launch_that_has_begun_when_the_lock_is_taken(tmp_path, threads):
+    program = """
+    from softgpu import Observer
+    inside = threading.Event()
+
+    class Slow(Observer):
+        def launch_begin(self, launch):
+            inside.set()
+            for _ in range(20):
+                time.sleep(0.001)
+
+    launcher.observers.append(Slow())
+    begun = work(3)
+    thread = NATIVE_RELEASED.start(address(begun))
+    assert inside.wait(30)
+    NATIVE_HELD.join(ctypes.c_uint64(thread))
+    check(begun)
+    print("right")
+    """
+    assert run_native(tmp_path, threads, program) == "right\n"
+
+
+def test_host_functions_in_python_of_threads_that_the_holder_of_the_lock_waits_for(tmp_path, threads):
+    program = """
+    called = []
+    function = ctypes.CFUNCTYPE(None, ctypes.c_uint64)(called.append)
+    works = [work(4, ctypes.cast(function, ctypes.c_void_p).value) for _ in range(3)]
+    start_and_join(NATIVE_HELD, *works)
+    assert sorted(called) == sorted(4 * [ctypes.addressof(work) for work in works])
+    print("called")
+    """
+    assert run_native(tmp_path, threads, program) == "called\n"
+
+
+def test_every_kind_of_thread_at_once(tmp_path, threads):
+    """Threads of Python and others launch, allocate, free and synchronise; some who wait for them hold the lock."""
+    program = """
+    module = result(RELEASED, "cuModuleLoadData", PTX)
+    function = result(RELEASED, "cuModuleGetFunction", module, b"accumulate")
+
+    def of_python(library):
+        for _ in range(10):
+            array = np.arange(64, dtype=np.uint32)
+            address = result(library, "cuMemAlloc_v2", array.nbytes)
+            call(library, "cuMemcpyHtoD_v2", address, array.ctypes.data, array.nbytes)
+            launch(library, function, address, 7)
+            call(library, "cuCtxSynchronize")
+            back = np.empty_like(array)
+            call(library, "cuMemcpyDtoH_v2", back.ctypes.data, address, back.nbytes)
+            np.testing.assert_array_equal(back, array + 7)
+            call(library, "cuMemFree_v2", address)
+
+    def of_others(native):
+        for _ in range(3):
+            start_and_join(native, *(work(5) for _ in range(3)))
+
+    def polled():
+        for _ in range(3):
+            one = work(5)
+            NATIVE_HELD.start_and_poll(address(one))
+            check(one)
+
+    run(
+        *(lambda library=library: of_python(library) for library in (HELD, RELEASED)),
+        *(lambda native=native: of_others(native) for native in (NATIVE_HELD, NATIVE_RELEASED, NATIVE_HELD)),
+        polled,
+    )
+    assert not launcher.errors
+    print("right")
+    """
+    assert run_native(tmp_path, threads, program) == "right\n"
+
+
+def test_a_holder_of_the_lock_that_does_not_sleep_is_left_alone_and_named(tmp_path, threads):
+    program = """
+    import os
+    terminal = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    waiting = work(1)
+    assert NATIVE_HELD.start_and_compute_until_readable(address(waiting), reading) == 0
+    os.dup2(terminal, 2)
+    print(os.read(reading, 1000).decode())
+    while not waiting.ended:
+        time.sleep(0.01)
+    check(waiting)
+    """
+    printed = run_native(tmp_path, threads, program)
+    assert printed.startswith("softgpu: a launch has waited 10 s for Python's global lock, whose holder computes")
+
+
+def test_the_program_sees_the_checks_of_launches_in_such_threads(tmp_path, threads):
+    """Nothing but the lock's holder changes: observers, errors and the text of an error are where they always are."""
+    program = """
+    from softgpu import Memcheck
+    check_of_memory = Memcheck()
+    launcher.observers.append(check_of_memory)
+    text = ctypes.create_string_buffer(PTX.replace(b"%rd2, %r1, 4, %rd1", b"%rd2, %r1, 8, %rd1"))
+    outside = work(1)
+    addresses = (ctypes.c_uint64 * 1)(ctypes.addressof(outside))
+    NATIVE_HELD.start_and_join(addresses, (ctypes.c_uint64 * 1)(), ctypes.c_uint64(1))
+    print(outside.failure, len(check_of_memory.reports), len(launcher.errors))
+    """
+    assert run_native(tmp_path, threads, program) == "700 2 1\n"

@@ -6,6 +6,7 @@ Source: CUDA Driver API reference manual, sections 6.8, 6.9, 6.18 and 6.19.
 from std.ffi import external_call
 from std.time import perf_counter_ns
 
+from lending import *
 from state import *
 
 # ── contexts ────────────────────────────────────────────────────────────────────────────────────────────
@@ -337,8 +338,9 @@ def cuLaunchHostFunc(stream: UInt64, function: UInt64, data: UInt64) abi("C") ->
         return fail(INVALID_VALUE, "the host function is null")
     var state = state_of_stream(stream)
     if state == SUCCESS:
-        var address = function
-        Pointer(to=address).unsafe_bitcast[def(UInt64) thin abi("C") -> None]()[](data)
+        enter_python()  # the function may be one of Python's
+        _ = c_call(function, data)
+        leave_python()
     return state
 
 
@@ -351,7 +353,9 @@ def cuStreamAddCallback(stream: UInt64, function: UInt64, data: UInt64, flags: U
         return invalid_handle("stream")
     var state = state_of_context()
     var address = function
+    enter_python()  # the function may be one of Python's
     Pointer(to=address).unsafe_bitcast[def(UInt64, Int32, UInt64) thin abi("C") -> None]()[](stream, state, data)
+    leave_python()
     return state
 
 

@@ -6,6 +6,7 @@ Source: CUDA Driver API reference manual, sections 6.10 to 6.12, 6.20, 6.21 and 
 from std.ffi import external_call
 
 from device import cuDeviceGetAttribute
+from lending import *
 from state import *
 
 # ── what Python answers ─────────────────────────────────────────────────────────────────────────────────
@@ -51,15 +52,14 @@ comptime THREADS_PER_BLOCK: UInt64 = 2
 comptime SHARED_BYTES: UInt64 = 3  # static, a block
 comptime LOCAL_BYTES: UInt64 = 4  # a thread
 
-comptime Callback = def(UInt64) thin abi("C") -> Int32
-
 
 @export
-def softgpu_connect(launch: UInt64, query: UInt64) abi("C"):
+def softgpu_connect(launch: UInt64, query: UInt64, python: UInt64) abi("C"):
     """Give the functions that execute a launch and answer a query: each takes its record by address and returns a
-    CUresult."""
+    CUresult. They take Python's global lock, for which the driver needs the functions in `python`."""
     driver()[].launch = launch
     driver()[].query = query
+    at[Lending](driver()[].lending)[].python = python
 
 
 @export
@@ -103,8 +103,10 @@ def call(callback: UInt64, record: UInt64) -> Int32:
             NOT_SUPPORTED,
             "nothing executes kernels in this process: start it with `softgpu run`, or call softgpu.install() first",
         )
-    var address = callback
-    return Pointer(to=address).unsafe_bitcast[Callback]()[](record)
+    enter_python()
+    var result = Int32(c_call(callback, record))
+    leave_python()
+    return result
 
 
 def ask(question: UInt64, module: UInt64, name: UInt64, index: UInt64 = 0) -> UInt64:

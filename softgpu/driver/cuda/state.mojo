@@ -140,6 +140,7 @@ struct Driver(Movable):
     var lock: BlockingSpinLock
     var launch: UInt64  # the callbacks in Python; null until `softgpu_connect`
     var query: UInt64
+    var lending: UInt64  # how they get Python's global lock: a Lending
     var allocations: List[Allocation]  # by address
     var allocations_made: UInt64
     var changes: UInt64  # how often the set of allocations or modules changed
@@ -159,6 +160,7 @@ struct Driver(Movable):
         self.lock = BlockingSpinLock()
         self.launch = 0
         self.query = 0
+        self.lending = new_lending()
         self.allocations = List[Allocation]()
         self.allocations_made = 0
         self.changes = 0
@@ -181,6 +183,45 @@ struct Driver(Movable):
             abort("softgpu: the system has no key left for what each thread remembers")
         self.thread_key = at[UInt32](key)[]
         c_free(key)
+
+
+@fieldwise_init
+struct Lending(TrivialRegisterPassable):
+    """What the threads share that see to Python's global lock (see `lending`)."""
+
+    var python: UInt64  # functions of Python's: a Python; null until `softgpu_connect`
+    var signal: Int32  # that asks for the lock; 0 until a call goes to Python
+    var holder: Int32  # the thread that had the lock when it was asked for
+    var calls: Int64  # that are with Python now; those who change it take the driver's lock
+    var called: UInt64  # a semaphore: there is a call
+    var knock: UInt64  # a semaphore: somebody asks whether the lock can be had
+    var knocks: UInt64  # how often somebody did
+    var knocks_answered: UInt64
+    var answer: Int64  # of the thread that was asked for the lock
+    var place: UInt64  # where the holder slept: its instruction and stack pointer
+    var stack: UInt64
+
+
+def new_lending() -> UInt64:
+    comptime SEMAPHORE_BYTES: UInt64 = 32
+    var semaphores = c_malloc(2 * SEMAPHORE_BYTES)
+    for i in range(UInt64(2)):
+        _ = external_call["sem_init", Int32](semaphores + i * SEMAPHORE_BYTES, Int32(0), UInt32(0))
+    return new_record(
+        Lending(
+            python=0,
+            signal=0,
+            holder=0,
+            calls=0,
+            called=semaphores,
+            knock=semaphores + SEMAPHORE_BYTES,
+            knocks=0,
+            knocks_answered=0,
+            answer=0,
+            place=0,
+            stack=0,
+        )
+    )
 
 
 def new_driver() -> Driver:
