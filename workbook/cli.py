@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     lab.set_defaults(run=_lab)
     test = commands.add_parser("test", help=_("lint, type check and test the workbook; further arguments go to pytest"))
     test.set_defaults(run=_test)
+    doctor = commands.add_parser("doctor", help=_("look for what is not as it should be"))
+    doctor.add_argument("--translations", action="store_true", required=True, help=_("what is still to be translated"))
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -207,6 +210,14 @@ def _test(options: argparse.Namespace) -> int:
         if status != 0:
             return status
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from workbook.translations import problems
+
+    found = problems()
+    print(*found or [_("All translations are complete and up to date.")], sep="\n")
+    return 1 if found else 0
 
 
 ARGPARSE_TEXTS = (
