@@ -140,12 +140,13 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
         recorded=execution.recorded,
         launches=len(traces),
         places=places,
-        passed=_passed_buffers(traces[-1], places) if traces else (),
+        passed=_passed_buffers(traces[-1], places) if traces and puzzle.fills == "launch" else (),
         view=_view(puzzle, traces[-1], places, expected, output, sizes, fault) if traces else None,
     )
 
 
 def _first_wrong(output: np.ndarray, expected: np.ndarray, tolerance: float) -> int | None:
+    """The index in the flattened arrays."""
     wrong = np.flatnonzero(~np.isclose(output, expected, rtol=tolerance, atol=tolerance))
     return int(wrong[0]) if len(wrong) else None
 
@@ -155,25 +156,31 @@ def _changed(names: Sequence[str], before: Arrays, after: Arrays) -> tuple[str, 
 
 
 def _unwritten(traces: list[LaunchTrace], place: BufferPlace, expected: np.ndarray) -> int | None:
-    """The first element of the output that no thread of any launch has stored."""
-    written = np.zeros(len(expected), bool)
+    """The first element of the output, counted through its rows, that no thread of any launch has stored."""
+    written = np.zeros(expected.size, bool)
     for trace in traces:
         stores = trace.accesses[(trace.accesses["space"] == Space.GLOBAL) & (trace.accesses["kind"] != Kind.LOAD)]
         # The difference of unsigned numbers is huge for an address before the buffer.
         index = (stores["address"] - np.uint64(place.address)) // np.uint64(expected.itemsize)
-        written[index[index < len(expected)]] = True
+        written[index[index < expected.size]] = True
     return None if written.all() else int(np.flatnonzero(~written)[0])
 
 
 def _launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
     """The launches that were handed a buffer of this case: MAX runs the calls of a graph in an order of its own."""
     addresses = {place.address for place in execution.places[number].values()}
-    return [trace for trace in execution.launches if addresses.intersection(_pointers(trace))]
+    return [trace for trace in execution.launches if addresses.intersection(_words(trace))]
+
+
+def _words(trace: LaunchTrace) -> list[int]:
+    """The parameters in pieces of eight bytes: addresses, among other things. MAX packs all that `foreach` passes into
+    one parameter."""
+    return [word for parameter in trace.parameters for word in np.frombuffer(parameter[: len(parameter) & ~7], "<u8")]
 
 
 def _pointers(trace: LaunchTrace) -> list[int]:
-    """The first eight bytes of each parameter: the address, where it is a tensor."""
-    return [int.from_bytes(parameter[:8], "little") for parameter in trace.parameters]
+    """The first eight bytes of each parameter that has so many: the address, where it is a tensor."""
+    return [int.from_bytes(parameter[:8], "little") for parameter in trace.parameters if len(parameter) >= 8]
 
 
 def _places(puzzle: Puzzle, execution: Execution, number: int, traces: list[LaunchTrace]) -> dict[str, BufferPlace]:
@@ -211,6 +218,7 @@ def _view(
         expected,
         np.full_like(expected, np.nan) if output is None else output,
         shared_names=puzzle.shared_names,
+        thread_per_element=puzzle.fills == "launch",
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
         fault=fault,

@@ -58,31 +58,35 @@ def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
             "With {case}, output[{index}] is right, but no thread of a launch has written it: "
             "it was not the kernel that computed it."
         )
-        return [text.format(case=case.name, index=case.written_elsewhere)]
+        assert case.written_elsewhere is not None
+        return [text.format(case=case.name, index=case.element(case.written_elsewhere))]
     index = case.first_wrong
     assert case.output is not None
     found = _("With {case}, output[{index}] is {value:g}, but NumPy says {expected:g}.").format(
-        case=case.name, index=index, value=case.output[index], expected=case.expected[index]
+        case=case.name, index=case.element(index), value=case.output.flat[index], expected=case.expected.flat[index]
     )
     if not case.recorded:
         return [found]
     if case.view is None:
-        return [found, _("In this case nothing was launched: the call of ctx.enqueue_function was not reached.")]
+        text = _("In this case nothing was launched: {what} was not reached.")
+        return [found, text.format(what=_(puzzle.to_fill_in))]
     wrong = Wrong(puzzle, case, case.view, index)
     block, thread = wrong.owner
     writers = case.view.outputs[index].writers
     if writers:
         text = _("Thread {thread} of block {block} wrote it.")
         who = text.format(thread=writers[-1].thread, block=writers[-1].block)
-    else:
+    elif puzzle.fills == "launch":
         who = _("Thread {thread} of block {block} should have written it.").format(thread=thread, block=block)
-    poison = f" {_(POISON)}" if np.isnan(case.output[index]) else ""
+    else:
+        who = _("No thread wrote it.")
+    poison = f" {_(POISON)}" if np.isnan(case.output.flat[index]) else ""
     return [f"{found} {who}", explain_launch(wrong) + poison]
 
 
 def explain_launch(wrong: Wrong) -> str:
     """The first of the reasons that holds, from the most to the least fundamental."""
-    for reason in REASONS:
+    for reason in REASONS[wrong.puzzle.fills]:
         found = reason(wrong)
         if found:
             return found
@@ -110,7 +114,7 @@ def exchanged_buffers(wrong: Wrong) -> str | None:
 
 def wrong_block_size(wrong: Wrong) -> str | None:
     threads, needed = wrong.view.block[0], wrong.puzzle.threads_per_block
-    if threads == needed:
+    if threads == needed or not wrong.puzzle.shared:
         return None
     if wrong.view.grid[0] == needed:
         text = ngettext(
@@ -147,11 +151,15 @@ def missing_blocks(wrong: Wrong) -> str | None:
         )
     else:
         text = ngettext(
-            "Block {block} never ran: grid_dim has {blocks} block, {elements} elements need {needed}.",
-            "Block {block} never ran: grid_dim has {blocks} blocks, {elements} elements need {needed}.",
+            "Block {block} never ran: grid_dim has {blocks} block, {elements} elements need {needed}, "
+            "each of {threads} threads.",
+            "Block {block} never ran: grid_dim has {blocks} blocks, {elements} elements need {needed}, "
+            "each of {threads} threads.",
             blocks,
         )
-    return text.format(block=block, blocks=blocks, elements=elements, needed=-(-elements // threads), others=y * z)
+    needed = -(-elements // threads)
+    values = {"elements": elements, "needed": needed, "threads": threads, "others": y * z}
+    return text.format(block=block, blocks=blocks, **values)
 
 
 def guarded(wrong: Wrong) -> str | None:
@@ -207,6 +215,8 @@ def overrun(wrong: Wrong) -> str | None:
 
 def zero_instead_of_input(wrong: Wrong) -> str | None:
     """In a tile that begins with the block's own elements, slot s stands for element first + s."""
+    if not wrong.puzzle.shared:
+        return None
     elements = len(next(iter(wrong.case.inputs.values())))
     number = wrong.owner[0]
     first = next((block.first for block in wrong.view.blocks if block.number == number), 0)
@@ -225,16 +235,20 @@ POISON = N_(
     "on a real GPU it holds whatever was there before.)"
 )
 
-REASONS: tuple[Callable[[Wrong], str | None], ...] = (
-    exchanged_buffers,
-    wrong_block_size,
-    missing_blocks,
-    wrong_shared_size,
-    guarded,
-    zero_instead_of_input,
-    unwritten_slot,
-    overrun,
-)
+REASONS: dict[str, tuple[Callable[[Wrong], str | None], ...]] = {
+    "launch": (
+        exchanged_buffers,
+        wrong_block_size,
+        missing_blocks,
+        wrong_shared_size,
+        guarded,
+        zero_instead_of_input,
+        unwritten_slot,
+        overrun,
+    ),
+    "foreach": (),
+}
+"""Why an output may be wrong, by what the learner filled in."""
 
 
 def explain_failed_launch(puzzle: Puzzle, cases: tuple[CaseResult, ...], failure: Failure) -> list[str]:
@@ -311,6 +325,16 @@ def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:
         found.append(text.format(times=times))
     if views:
         largest = max(views, key=lambda view: len(view.outputs))
+        usual = puzzle.threads_per_block
+        if usual and largest.block[0] != usual:
+            text = ngettext(
+                "block_dim gives a block {threads} thread in x, and the puzzle meant TPB = {usual}. "
+                "The result is right all the same, since the kernel asks `block_dim` for its blocks.",
+                "block_dim gives a block {threads} threads in x, and the puzzle meant TPB = {usual}. "
+                "The result is right all the same, since the kernel asks `block_dim` for its blocks.",
+                largest.block[0],
+            )
+            found.append(text.format(threads=largest.block[0], usual=usual))
         blocks = len(largest.blocks)
         idle = sum(not block.writing for block in largest.blocks)
         if idle:

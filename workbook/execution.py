@@ -182,7 +182,7 @@ class Executor:
         return buffer.to(CPU()).to_numpy()
 
 
-RUNS = {"launch": Executor.run_graph}
+RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph}
 """How an attempt is run, by what the learner filled in."""
 
 

@@ -173,6 +173,9 @@ class LaunchView:
     missing_blocks: tuple[int, ...]
     output: str
     outputs: tuple[Output, ...]
+    """The elements of the output; those of a matrix row by row."""
+    shape: tuple[int, ...]
+    """The shape of the output."""
     loads: Mapping[str, tuple[Loaded, ...]]  # every buffer, the output among them
     strays: tuple[Stray, ...]
     fault: str  # why the launch was cut short, or empty
@@ -198,6 +201,7 @@ def launch_view(
     expected: ArrayLike,
     got: ArrayLike,
     shared_names: Sequence[str] = (),
+    thread_per_element: bool = True,
     output: str = "output",
     case: str = "",
     fault: str = "",
@@ -209,7 +213,8 @@ def launch_view(
     `buffers` are the device buffers by the names the learner knows; `output` is the one that `expected` and `got`
     are about. `shared_names` names the shared allocations of the kernel in the order of its source. `case` says
     what distinguishes this launch from others, as "input_size 28, conv_size 4". `fault` is the error that ended it
-    early, if one did.
+    early, if one did. `thread_per_element` says that the kernel deals out the elements to its threads one by one; then
+    an output that nobody has written belongs to a block.
     """
     accesses = trace.accesses
     stores = accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] != Kind.LOAD)]
@@ -222,9 +227,10 @@ def launch_view(
         grid=trace.grid,
         block=trace.block,
         blocks=_blocks(trace, stores, shared),
-        missing_blocks=_missing_blocks(trace, outputs),
+        missing_blocks=_missing_blocks(trace, outputs) if thread_per_element else (),
         output=output,
         outputs=outputs,
+        shape=np.shape(expected),
         loads=_loads(accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.LOAD)], buffers),
         strays=strays,
         fault=fault,

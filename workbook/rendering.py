@@ -32,6 +32,7 @@ TOKEN_COLOURS = {
     "o": "var(--jp-mirror-editor-operator-color, #a2f)",
 }
 ELEMENTS_IN_A_ROW = 10
+MAX_ROWS = 40
 TIMES = {
     "precompile": N_("precompiled in {seconds:.1f} s"),
     "graph": N_("graph built in {seconds:.1f} s"),
@@ -110,18 +111,33 @@ def _comparison(case: CaseResult, unfolded: bool) -> str:
         _("✓ all elements match NumPy")
         if case.right
         else ngettext(
-            "✗ {number} of {count} element differs", "✗ {number} of {count} elements differ", len(wrong)
-        ).format(number=wrong.sum(), count=len(wrong))
+            "✗ {number} of {count} element differs", "✗ {number} of {count} elements differ", wrong.size
+        ).format(number=wrong.sum(), count=wrong.size)
     )
-    rows = [
-        _comparison_rows(case, wrong, range(start, min(start + ELEMENTS_IN_A_ROW, len(wrong))))
-        for start in range(0, len(wrong), ELEMENTS_IN_A_ROW)
-    ]
+    pieces = _pieces(case, wrong)
+    rows = [_comparison_rows(case, wrong, piece) for piece in pieces]
+    shown = sum(map(len, pieces))
+    if shown < wrong.size:
+        text = _("{shown} of {count} elements are shown.").format(shown=shown, count=wrong.size)
+        rows.append(f'<tr style="background: none"><td colspan="{ELEMENTS_IN_A_ROW + 1}">{text}</td></tr>')
     return (
         f'<details {"open" if unfolded else ""} style="margin: 2px 0"><summary style="cursor: pointer">'
         f"{escape(case.name)}: {verdict}</summary>"
         f'<table style="{CODE}; border-collapse: collapse; margin: 4px 0">{"".join(rows)}</table></details>'
     )
+
+
+def _pieces(case: CaseResult, wrong: np.ndarray) -> list[range]:
+    """The elements, by their indices in the flattened output, in pieces of a row. Of many, those with wrong ones."""
+    columns = max(case.expected.shape[-1], 1)
+    pieces = [
+        range(row + start, row + min(start + ELEMENTS_IN_A_ROW, columns))
+        for row in range(0, wrong.size, columns)
+        for start in range(0, columns, ELEMENTS_IN_A_ROW)
+    ]
+    if len(pieces) > MAX_ROWS and wrong.any():
+        pieces = [piece for piece in pieces if wrong.flat[piece.start : piece.stop].any()]
+    return pieces[:MAX_ROWS]
 
 
 def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str:
@@ -135,10 +151,11 @@ def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str
         return f'<tr style="background: none{style}"><th style="{cell}; text-align: left">{name}</th>{columns}</tr>'
 
     plain = [""] * len(indices)
+    output, expected = case.output.flat, case.expected.flat
     return (
-        row(_("index"), [str(i) for i in indices], plain, "; color: var(--jp-ui-font-color2, #666)")
-        + row(_("your op"), [_number(case.output[i]) for i in indices], [mark if wrong[i] else "" for i in indices])
-        + row(_("NumPy"), [_number(case.expected[i]) for i in indices], plain, "; border-bottom: 8px solid transparent")
+        row(_("index"), [case.element(i) for i in indices], plain, "; color: var(--jp-ui-font-color2, #666)")
+        + row(_("your op"), [_number(output[i]) for i in indices], [mark if wrong.flat[i] else "" for i in indices])
+        + row(_("NumPy"), [_number(expected[i]) for i in indices], plain, "; border-bottom: 8px solid transparent")
     )
 
 

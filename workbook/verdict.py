@@ -37,11 +37,11 @@ class CaseResult:
     output: np.ndarray | None
     """What the op gave; None where the launch failed."""
     first_wrong: int | None
-    """Index of the first output that is not NumPy's."""
+    """Index, in the flattened output, of the first element that is not NumPy's."""
     changed_inputs: tuple[str, ...]
     """The inputs that are not what they were."""
     written_elsewhere: int | None
-    """Index of the first output that no launch has written, though it is right; None also where nothing is recorded."""
+    """The same of the first one that no launch has written, though it is right; None also where nothing is recorded."""
     recorded: bool
     """Whether the device records what launches do: the software GPU does, a real one does not."""
     launches: int
@@ -61,6 +61,10 @@ class CaseResult:
             and not self.changed_inputs
             and self.written_elsewhere is None
         )
+
+    def element(self, index: int) -> str:
+        """An element of the output by its index in the flattened output: "15", or "2, 3" in a matrix."""
+        return ", ".join(str(part) for part in np.unravel_index(index, self.expected.shape))
 
     @property
     def name(self) -> str:
