@@ -65,10 +65,10 @@ def coordinates(index: int, extent: Dim3) -> Dim3:
 @dataclass(eq=False)
 class Launch:
     """One launch of a kernel. `parameters` is the parameter space as bytes; `symbols` are the addresses of
-    the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block.
-    `fault` is the first access that was not allowed, where the launch went on after it; `failure` is what ended the
-    launch, if it did not reach its end. `rows` says which rows of events there are; `cells` are those that native code
-    shares with racecheck."""
+    the module's global and constant variables; `shared_bytes` is the dynamic shared memory of a block; `number` counts
+    the launches that use `memory`, from 1. `fault` is the first access that was not allowed, where the launch went on
+    after it; `failure` is what ended the launch, if it did not reach its end. `rows` says which rows of events there
+    are; `cells` are those that native code shares with racecheck."""
 
     program: Program
     grid: Dim3
@@ -78,6 +78,7 @@ class Launch:
     symbols: dict[str, int]
     shared_bytes: int
     observers: Sequence[Observer] = ()
+    number: int = 0
     fault: MemoryFault | None = None
     failure: KernelError | None = None
     rows: Rows = Rows.ALL
@@ -530,7 +531,7 @@ def _special_registers() -> dict[str, Callable[[Chunk], Any]]:
         "nwarpid": lambda chunk: chunk.warps_per_block,
         "smid": lambda chunk: 0,
         "nsmid": lambda chunk: 1,
-        "gridid": lambda chunk: 0,
+        "gridid": lambda chunk: chunk.launch.number,
         "dynamic_smem_size": lambda chunk: chunk.launch.shared_bytes,
         "total_smem_size": lambda chunk: chunk.shared.size,
         "lanemask_eq": lambda chunk: 1 << (chunk.thread_index.astype(np.int64) % WARP_SIZE),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import itertools
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -105,6 +106,7 @@ class Memory:
         self._bases: list[int] = []
         self._freed: deque[Allocation] = deque(maxlen=256)
         self._changes = threading.RLock()  # Threads of Python may launch at the same time.
+        self.launch_numbers = itertools.count(1)  # of the launches that use this memory
 
     @property
     def allocations(self) -> tuple[Allocation, ...]:

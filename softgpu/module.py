@@ -170,6 +170,7 @@ class Module:
             observers=tuple(observers),
         )
         _check_launch(launch)
+        launch.number = next(memory.launch_numbers)
         if not any(observer.follows_writes for observer in launch.observers):
             memory.assume_written()
         engines.run(launch, instruction_budget, engine, shuffle_seed)

@@ -143,6 +143,7 @@ class Execution:
         context[layout.BLOCK_EXTENT : layout.BLOCK_EXTENT + 3] = launch.block
         context[layout.GRID_EXTENT : layout.GRID_EXTENT + 3] = launch.grid
         context[layout.DYNAMIC_BYTES] = launch.shared_bytes
+        context[layout.GRID_ID] = launch.number
         context[layout.CONTINUES] = launch.continues_after_faults
         context[layout.FIRST_FAULT] = -1
         context[layout.ROWS] = rows

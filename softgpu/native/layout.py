@@ -46,7 +46,8 @@ CELL_BYTES = 44  # of the cells of a block
 FIRST_THREAD = 45  # number in the launch of the block's first thread, plus 1
 CELL_TURNS = 46  # how many blocks' cells a slot has
 CELLS_USED = 47  # of how many blocks' cells the first have been used
-CONTEXT_WORDS = 48
+GRID_ID = 48  # the launch's number
+CONTEXT_WORDS = 49
 
 # What is known of an allocation: base, size (in the cache of an instruction: reach), host address less base, distance
 # from a host address to its byte of what has been written, and the address of its racecheck cells less four times its

@@ -563,7 +563,7 @@ class Translator:
             return self.thread_coordinate(axis)
         if stem in words and axis >= 0:
             return self.b.trunc(self.context_word(words[stem] + axis), I32)
-        if name in ("tid.w", "ctaid.w", "smid", "gridid", "cluster_ctarank", "is_explicit_cluster"):
+        if name in ("tid.w", "ctaid.w", "smid", "cluster_ctarank", "is_explicit_cluster"):
             return ir.Constant(I32, 0)
         if name in ("ntid.w", "nctaid.w", "nsmid", "cluster_nctarank"):
             return ir.Constant(I32, 1)
@@ -571,6 +571,8 @@ class Translator:
             return ir.Constant(I32, stem == "cluster_nctaid")
         if name == "warpid":
             return self.b.lshr(self.thread, ir.Constant(I32, 5))
+        if name == "gridid":
+            return self.context_word(layout.GRID_ID)
         lane = self.b.and_(self.thread, ir.Constant(I32, 31))
         if name == "laneid":
             return lane

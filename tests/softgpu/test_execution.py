@@ -97,6 +97,15 @@ def test_special_registers_of_other_kinds(kernel):
         assert out[n].tolist() == [n, 70, 3, 1, 1 << n % 32, 0, 0, (2 << n % 32) - 1]
 
 
+def test_grids_are_numbered(kernel):
+    code = "ld.param.u64 %rd1, [out]; mov.u64 %rd2, %gridid; mov.u32 %r1, %gridid;"
+    module = kernel(f"{code} cvt.u64.u32 %rd3, %r1; st.global.v2.u64 [%rd1], {{%rd2, %rd3}}; ret;")
+    for number in (1, 2, 3):
+        out = np.zeros(2, np.uint64)
+        module.launch("k", 1, 1, [out])
+        assert out.tolist() == [number, number]
+
+
 def test_clocks_go_on(kernel):
     module = kernel(
         """ld.param.u64 %rd1, [out]; mov.u64 %rd2, %clock64; mov.u32 %r1, %clock; mov.u64 %rd3, %globaltimer;
