@@ -10,7 +10,7 @@ import numpy as np
 
 from softgpu import scheduler
 from softgpu.errors import KernelError, LaunchError
-from softgpu.events import Rows
+from softgpu.events import ReleasesMatter, Rows
 from softgpu.machine import Launch
 from softgpu.observers import Observer
 
@@ -53,7 +53,7 @@ def run(launch: Launch, budget: int | None, engine: str | None = None, shuffle_s
     if isinstance(compiled, str):
         scheduler.run(launch, budget or scheduler.DEFAULT_BUDGET, shuffle_seed)
     else:
-        _run_chunks(launch, budget, compiled, chunks, others)
+        _run_native(launch, budget, compiled, chunks, others)
 
 
 def _overrides(observer: Observer, hooks: Sequence[str]) -> bool:
@@ -98,8 +98,31 @@ def _translation(launch: Launch, rows: Rows, shuffle_seed: int | None, wanted: b
         from softgpu import native
     except ImportError as missing:
         return f"{missing.name} is not installed"
+    if Rows.CONFLICTS in rows and native.needs_releases(launch):
+        rows |= Rows.RELEASES
     compiled = native.translation(launch.program, rows)
     return f"it has no translation of {compiled}" if isinstance(compiled, native.NotTranslated) else compiled
+
+
+def _run_native(
+    launch: Launch,
+    budget: int | None,
+    compiled: Compiled,
+    chunks: Sequence[tuple[int, int, bool]],
+    others: Sequence[Observer],
+) -> None:
+    """Execute a launch, and once more if the rows that were left out turn out to matter."""
+    from softgpu import native
+
+    before = native.Before(launch) if native.may_run_again(launch, compiled.rows_wanted) else None
+    try:
+        _run_chunks(launch, budget, compiled, chunks, others)
+    except ReleasesMatter:
+        assert before is not None
+        before.restore()
+        again = native.translation(launch.program, compiled.rows_wanted | Rows.RELEASES)
+        assert not isinstance(again, native.NotTranslated)
+        _run_chunks(launch, budget, again, chunks, others)
 
 
 def _run_chunks(
@@ -114,6 +137,7 @@ def _run_chunks(
     listeners = [partial(observer.events, launch) for observer in others if _overrides(observer, ["events"])]
     launch.rows = compiled.rows_wanted
     execution = native.Execution(launch, compiled, budget, listeners)
+    ended = True
     _call(launch.observers, "launch_begin", launch)
     try:
         for first, count, seen in chunks:
@@ -129,11 +153,15 @@ def _run_chunks(
             _call(others, "chunk_end", launch)
         if launch.fault is not None:
             raise launch.fault
+    except ReleasesMatter:
+        ended = False
+        raise
     except KernelError as error:
         launch.failure = error
         raise
     finally:
-        _call(launch.observers, "launch_end", launch)
+        if ended:
+            _call(launch.observers, "launch_end", launch)
         execution.close()
 
 

@@ -104,8 +104,15 @@ class Rows(IntFlag):
     UNWRITTEN = 4
     """Rows of kind UNWRITTEN; the engine keeps `Allocation.written`."""
     CONFLICTS = 8
-    """Synchronisations, strong accesses, and those that may conflict with accesses of other threads."""
+    """Synchronisations, and accesses that may conflict with those of other threads."""
     ALL = 16
+    RELEASES = 32
+    """Fences and strong accesses as well, by which others may be ordered."""
+
+
+class ReleasesMatter(Exception):
+    """Raised by an observer in `events`, where it gets no RELEASES: they decide whether it has found something. The
+    launch begins anew, with them."""
 
 
 PLAIN = EventFlag(0)

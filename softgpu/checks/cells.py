@@ -56,16 +56,15 @@ _kept: list[_Buffer] = []
 class Cells:
     """The cells of one launch that native code and racecheck share.
 
-    `regions` are the allocations that have short cells (`softgpu.checks.shadow`), one for each four bytes; `shared` are
-    whole cells of shared memory, shape (blocks at a time, cells, columns), or None where racecheck has its own. A block
-    has those at `slots[block]`, and began when the clock was `began[block]`. What is older than `start` is of another
-    launch.
+    `regions` are the allocations that have short cells (`softgpu.checks.shadow`); `shared` are whole cells of shared
+    memory, shape (blocks at a time, cells, columns), each of 2**`shared_shift` bytes. A block has those at
+    `slots[block]`, and began when the clock was `began[block]`. What is older than `start` is of another launch.
     """
 
     regions: NDArray[np.uint64]
     buffer: _Buffer
-    inline_global: bool
-    shared: NDArray[np.uint32] | None
+    shared: NDArray[np.uint32]
+    shared_shift: int
     began: NDArray[np.int64]
     slots: NDArray[np.int64]
     start: int = field(init=False)

@@ -19,12 +19,14 @@ where threads fence and then meet at a barrier, each of them releases what all t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.checks.compiled import compiled, inlined
+from softgpu.program import Program
 
 WARP_SIZE = 32
 CLUSTER_BARRIER = 16
@@ -79,6 +81,16 @@ class Ordering(NamedTuple):
     object_keys: NDArray[np.uint64]
     object_nodes: NDArray[np.int64]
     """Hash table: location in memory -> what is known to those who acquire it."""
+
+
+@lru_cache(maxsize=256)
+def has_releases(program: Program) -> bool:
+    """Whether fences or accesses of a program release what its threads did before."""
+    return any(
+        operation.instruction.opcode in ("fence", "membar")
+        or not {"release", "acq_rel"}.isdisjoint(operation.instruction.modifiers)
+        for operation in program.operations
+    )
 
 
 def begin_launch(threads_per_block: int) -> Ordering:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
 from softgpu.errors import LaunchError
-from softgpu.events import Rows
+from softgpu.events import ReleasesMatter, Rows
 from softgpu.machine import Chunk, Launch
 from softgpu.observers import Observer
 from softgpu.trace import Space
@@ -63,6 +63,8 @@ class Racecheck(Observer):
                 self._races = races.with_byte_cells(self._races, int(events[position]["address"]))
             elif need == races.NEEDS_SHARED_BYTES:
                 self._races = races.with_shared_byte_cells(self._races)
+        if self._races.doubtful and self._races.counters[races.HAZARDS]:
+            raise ReleasesMatter
 
     def launch_end(self, launch: Launch) -> None:
         from softgpu.checks import races

@@ -61,7 +61,7 @@ from softgpu.checks.cells import (
 from softgpu.checks.compiled import compiled, inlined
 from softgpu.checks.ordering import Ordering, is_ordered
 from softgpu.checks.shadow import cells_in, find_region, regions_of
-from softgpu.events import EventFlag, EventKind
+from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.machine import Launch
 from softgpu.trace import Space
 
@@ -103,10 +103,13 @@ class Races(NamedTuple):
     """Per block of the chunk, whose cells in `shared` it has."""
     began: NDArray[np.int64]
     """Per block of the chunk: shared cells remember nothing older."""
-    timed: bool
-    """Whether the rows say when they happened."""
     entered: bool
-    """Whether native code has entered other accesses in the short cells: then those of all rows are marked."""
+    """Whether native code has entered other accesses in the cells: then the cells of all rows are marked, and the rows
+    say when they happened."""
+    has_releases: bool
+    """Whether there are rows of what releases and acquires through memory."""
+    doubtful: bool
+    """Whether there would be some, so that they might order what a hazard says is not."""
     narrow: NDArray[np.bool_]
     """Per instruction, whether its scope is the block (`.cta`)."""
     hazards: NDArray[np.int64]
@@ -116,14 +119,11 @@ def begin_launch(launch: Launch) -> Races:
     """Nothing accessed yet."""
     if launch.cells is None:
         regions, count = regions_of(launch.memory.allocations, 2)
+        short = np.zeros((count, SHORT_COLUMNS), np.uint32)
     else:
-        regions = launch.cells.regions
-        count = sum(cells_in(base, end, 2) for base, end, _, _ in regions.tolist())
-    if launch.cells is not None and launch.cells.inline_global:
-        entered, short = True, launch.cells.buffer.short
-    else:
-        entered, short = False, np.zeros((count, SHORT_COLUMNS), np.uint32)
+        regions, short = launch.cells.regions, launch.cells.buffer.short
     instructions = [operation.instruction for operation in launch.program.operations]
+    has_releases = launch.cells is None or Rows.RELEASES in launch.rows
     return Races(
         counters=np.zeros(COUNTERS, np.int64),
         regions=regions,
@@ -134,8 +134,9 @@ def begin_launch(launch: Launch) -> Races:
         shared_shift=2,
         slots=np.zeros(0, np.int64),
         began=np.zeros(0, np.int64),
-        timed=launch.cells is not None,
-        entered=entered,
+        entered=launch.cells is not None,
+        has_releases=has_releases,
+        doubtful=not has_releases and ordering.has_releases(launch.program),
         narrow=np.array(
             ["cta" in instruction.modifiers or "cluster" in instruction.modifiers for instruction in instructions]
         ),
@@ -146,11 +147,12 @@ def begin_launch(launch: Launch) -> Races:
 def begin_chunk(races: Races, launch: Launch) -> Races:
     """The blocks of a chunk have shared memory of their own."""
     first, blocks = launch.chunk.first_block, launch.chunk.block_count
-    if launch.cells is not None and launch.cells.shared is not None:
+    if launch.cells is not None:
         shared, chunk = launch.cells.shared, slice(first, first + blocks)
         return races._replace(
             shared=shared.reshape(-1, CELL_COLUMNS),
             shared_cells=shared.shape[1],
+            shared_shift=launch.cells.shared_shift,
             slots=launch.cells.slots[chunk],
             began=launch.cells.began[chunk],
         )
@@ -221,7 +223,7 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
             block_first = block * per_block
             block_end = block_first + per_block
         if kind > _COPY_DONE:
-            if races.timed:
+            if races.entered:
                 order.counters[ordering.NOW] = np.int64(events[position].address)
             if ordering.lacks_room(order):
                 return position, NEEDS_ROOM
@@ -233,7 +235,7 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
             continue
         if races.counters[POOL] + 8 > len(races.pool):
             return position, NEEDS_ROOM
-        if races.timed:
+        if races.entered:
             order.counters[ordering.NOW] = np.int64(np.uint32(events[position].detail))
         races.counters[ROW] += 1
         address, nbytes = events[position].address, np.int64(events[position].nbytes)
@@ -278,7 +280,7 @@ def follow(races: Races, order: Ordering, events: NDArray, start: int) -> tuple[
                     lane, block, thread, site, part, kind, _SHARED, address, nbytes,
                 )  # fmt: skip
 
-        if site & SITE_STRONG:
+        if site & SITE_STRONG and races.has_releases:
             if ordering.lacks_room(order):
                 return _after_strong(races, order, events, position, lane, block), NEEDS_ROOM
             _strong(races, order, events[position], lane, block)

@@ -2,6 +2,16 @@
 
 from softgpu.native.compiler import Compiled
 from softgpu.native.executor import Blocks, Execution, translation
+from softgpu.native.retry import Before, may_run_again, needs_releases
 from softgpu.native.translator import NotTranslated
 
-__all__ = ["Blocks", "Compiled", "Execution", "NotTranslated", "translation"]
+__all__ = [
+    "Before",
+    "Blocks",
+    "Compiled",
+    "Execution",
+    "NotTranslated",
+    "may_run_again",
+    "needs_releases",
+    "translation",
+]

@@ -26,7 +26,7 @@ class Compiled:
     `address` is that of the function; `sites` counts the instructions that remember an allocation; `symbols` are the
     module's variables that it uses; `loop_heads` gives for the numbers of resume points at which a turn may end the
     basic block that follows; `rows` bounds the rows of events between two looks at the cursor, and `rows_wanted` says
-    which are written; in `narrow_spaces` less than four bytes may be accessed.
+    which are written; `cell_shifts` are log2 of the bytes of racecheck's cells, by space.
     """
 
     address: int
@@ -37,7 +37,7 @@ class Compiled:
     loop_heads: dict[int, int]
     rows: int
     rows_wanted: Rows
-    narrow_spaces: set[str]
+    cell_shifts: dict[str, int]
     engine: Any
 
 
@@ -79,6 +79,6 @@ def compile_program(program: Program, rows: Rows) -> Compiled:
         loop_heads=translator.loop_heads,
         rows=translator.rows,
         rows_wanted=rows,
-        narrow_spaces=translator.narrow_spaces,
+        cell_shifts=translator.cell_shifts,
         engine=engine,
     )

@@ -160,26 +160,24 @@ class Execution:
 
     def _cells(self, slots: int, shared_bytes: int) -> Cells:
         """The cells that this launch shares with racecheck."""
-        launch, context, narrow = self.launch, self.context, self.compiled.narrow_spaces
+        launch, context, shifts = self.launch, self.context, self.compiled.cell_shifts
         stored = stored_allocations(launch)
-        regions, count = regions_of(stored, 2)
-        buffer = take_buffer(0 if "global" in narrow else count)
-        shared = None
-        if "shared" not in narrow:
-            words = -(-shared_bytes // 8) * 2
-            turns = min(64, (1 << 20) // (4 * CELL_COLUMNS * max(words, 1)), -(-launch.block_count // slots))
-            turns = max(turns, 1)
-            shared = np.zeros((slots * turns, words, CELL_COLUMNS), np.uint32)
-            context[layout.ALL_CELLS] = _address(shared)
-            context[layout.CELL_BYTES] = shared[0].nbytes
-            context[layout.CELL_TURNS] = turns
+        regions, count = regions_of(stored, shifts["global"])
+        buffer = take_buffer(count)
+        shared_cells = -(-shared_bytes // 8) * 8 >> shifts["shared"]
+        turns = min(64, (1 << 20) // (4 * CELL_COLUMNS * max(shared_cells, 1)), -(-launch.block_count // slots))
+        turns = max(turns, 1)
+        shared = np.zeros((slots * turns, shared_cells, CELL_COLUMNS), np.uint32)
+        context[layout.ALL_CELLS] = _address(shared)
+        context[layout.CELL_BYTES] = shared[0].nbytes
+        context[layout.CELL_TURNS] = turns
         began, slots_of_blocks = np.zeros((2, launch.block_count), np.int64)
-        cells = Cells(regions, buffer, "global" not in narrow, shared, began, slots_of_blocks)
+        cells = Cells(regions, buffer, shared, shifts["shared"], began, slots_of_blocks)
         first_cells = {base: _address(buffer.short) + 16 * first for base, _, first, _ in regions.tolist()}
         for row in self.table:
             base = int(row[0])
             if base in first_cells:
-                row[layout.RACE_CELLS] = first_cells[base] - 4 * (base & ~7)
+                row[layout.RACE_CELLS] = first_cells[base] - ((base & ~7) << 4 - shifts["global"])
         context[layout.START] = context[layout.CLOCK] = cells.start
         context[layout.BEGAN], context[layout.SLOTS] = _address(began), _address(slots_of_blocks)
         return cells
@@ -209,7 +207,7 @@ class Execution:
             for listener in self.listeners if count else ():
                 listener(self.rows[:count])
             cells = self.launch.cells
-            if cells is not None and cells.shared is not None and self.context[layout.CELLS_MARKED]:
+            if cells is not None and self.context[layout.CELLS_MARKED]:
                 cells.shared[: self.context[layout.CELLS_USED], :, MARK] = 0
             self.context[layout.CELLS_MARKED] = 0
 

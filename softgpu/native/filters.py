@@ -20,8 +20,11 @@ synchronisations, which every row says and every cell remembers. Shared memory a
 block after block runs: what is older than the block is ignored; while rows of shared memory have not been read, a block
 takes the slot's next cells, and does not begin if there are none.
 
-Strong accesses (atomic, volatile, ...) always become rows. So do all accesses of a memory in which a kernel accesses
-less than four bytes: racecheck then has cells of one byte there.
+Strong accesses (atomic, volatile, ...) do not conflict with one another. Those that release, and fences, may order
+others; what they order is only asked for where accesses conflict that no barrier orders. So a launch is first run
+without rows of them, and again with rows of them all (`Rows.RELEASES`) if racecheck finds such accesses.
+
+A cell is one of four bytes, or of as few as the kernel's narrowest access of that memory has.
 """
 
 from __future__ import annotations
@@ -46,19 +49,21 @@ I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 POINTER = ir.PointerType()
 FOUR = ir.VectorType(I32, 4)
 CELL_BYTES, SHORT_BYTES = 4 * cells.CELL_COLUMNS, 4 * cells.SHORT_COLUMNS
+SHORT_SHIFT = SHORT_BYTES.bit_length() - 1
 
 _MEMORY_INSTRUCTIONS = ("ld", "ldu", "st", "atom", "red")
 
 
-def narrow_spaces(program: Program) -> set[str]:
-    """Of "global" and "shared", those in which a program may access less than four bytes."""
-    found: set[str] = set()
+def cell_shifts(program: Program) -> dict[str, int]:
+    """log2 of the bytes of a cell of "global" and of "shared" memory: no access is of less."""
+    shifts = {"global": 2, "shared": 2}
     for operation in program.operations:
         m = operation.modifiers
-        if operation.instruction.opcode in _MEMORY_INSTRUCTIONS and m is not None and m.type.bits < 32:
+        if operation.instruction.opcode in _MEMORY_INSTRUCTIONS and m is not None:
             space = space_of(m)
-            found |= {"global", "shared"} if space == "generic" else {space}
-    return found & {"global", "shared"}
+            for one in shifts.keys() & ({"global", "shared"} if space == "generic" else {space}):
+                shifts[one] = min(shifts[one], m.type.bits.bit_length() - 4)
+    return shifts
 
 
 def watch(access: Access, address: Value, host: Value, elements: list[Value], cache: Value | None) -> None:
@@ -179,20 +184,36 @@ def _watch_conflicts(access: Access, where: _Where, elements: list[Value]) -> No
 
 
 def _site(access: Access) -> int:
-    """The instruction as a cell remembers it, of a plain access."""
-    return access.t.pc << cells.SITE_SHIFT | (0 if access.kind == EventKind.LOAD else cells.SITE_WRITES)
+    """The instruction as a cell remembers it."""
+    site = access.t.pc << cells.SITE_SHIFT
+    site |= 0 if access.kind == EventKind.LOAD else cells.SITE_WRITES
+    site |= cells.SITE_ATOMIC if access.kind == EventKind.ATOMIC else 0
+    if _is_strong(access):
+        is_narrow = not {"cta", "cluster"}.isdisjoint(access.t.operation.instruction.modifiers)
+        site |= cells.SITE_STRONG | (cells.SITE_NARROW if is_narrow else 0)
+    return site
 
 
 def _is_strong(access: Access) -> bool:
     return bool(access.flags & EventFlag.STRONG) or access.kind == EventKind.ATOMIC
 
 
-def _parts(access: Access, element: Value) -> list[Value]:
-    """The words of four bytes of an element."""
+def _settles(access: Access) -> bool:
+    """Whether an access may be settled where it happens: it orders no others, or there are no rows of those that do."""
+    return not _is_strong(access) or Rows.RELEASES not in access.t.rows_wanted
+
+
+def _parts(access: Access, element: Value, shift: int) -> list[Value]:
+    """The bits of an element that lie in each of its cells."""
+    b, bits = access.t.b, 8 << shift
+    parts = [b.lshr(element, ir.Constant(element.type, first)) for first in range(0, 8 * access.nbytes, bits)]
+    return [access.t.resize(access.t.resize(part, ir.IntType(bits)), I32) for part in parts]
+
+
+def _cells(access: Access, first: Value, nbytes: int, shift: int) -> list[Value]:
+    """The cells of an element, of which the first is given."""
     b = access.t.b
-    if access.nbytes == 4:
-        return [element]
-    return [b.trunc(b.lshr(element, _word(shift)), I32) for shift in (0, 32)]
+    return [b.inttoptr(b.add(first, _word(nbytes * cell)), POINTER) for cell in range(access.nbytes >> shift)]
 
 
 def _tell(access: Access, where: _Where, number: int, element: Value) -> None:
@@ -211,18 +232,15 @@ def _tell(access: Access, where: _Where, number: int, element: Value) -> None:
 
 def _watch_global(access: Access, where: _Where, race_cells: Value, number: int, element: Value) -> None:
     t, b = access.t, access.t.b
-    if "global" in t.narrow_spaces:
-        _tell(access, where, number, element)
-        return
-    # A cell for each four bytes is four times as large.
-    first = b.add(b.shl(where.element(access, number), _word(2)), race_cells)
-    places = [b.inttoptr(b.add(first, _word(SHORT_BYTES * part)), POINTER) for part in range(access.nbytes // 4)]
+    shift = t.cell_shifts["global"]
+    first = b.add(b.shl(where.element(access, number), _word(SHORT_SHIFT - shift)), race_cells)
+    places = _cells(access, first, SHORT_BYTES, shift)
     start = b.trunc(t.context_word(layout.START), I32)
-    if not _is_strong(access):
+    if _settles(access):
         settled = ir.Constant(I1, 1)
-        for place, part in zip(places, _parts(access, element), strict=True):
+        for place, part in zip(places, _parts(access, element, shift), strict=True):
             entry = [place, t.thread_number(), start, t.now(), _half(_site(access)), part]
-            settled = b.and_(settled, b.call(_short_function(t, access.kind), entry))
+            settled = b.and_(settled, b.call(_short_function(t, access, len(places)), entry))
         unsettled = b.not_(settled)
     else:
         unsettled = ir.Constant(I1, 1)
@@ -237,19 +255,17 @@ def _watch_global(access: Access, where: _Where, race_cells: Value, number: int,
 
 def _watch_shared(access: Access, where: _Where, elements: list[Value], settles: bool = True) -> None:
     t, b = access.t, access.t.b
+    shift = t.cell_shifts["shared"]
     for number, element in enumerate(elements):
-        if "shared" in t.narrow_spaces:
-            _tell(access, where, number, element)
-            continue
-        index = b.lshr(where.element(access, number), _word(2))
+        index = b.lshr(where.element(access, number), _word(shift))
         first = b.add(b.mul(index, _word(CELL_BYTES)), t.context_word(layout.CELLS))
-        places = [b.inttoptr(b.add(first, _word(CELL_BYTES * part)), POINTER) for part in range(access.nbytes // 4)]
+        places = _cells(access, first, CELL_BYTES, shift)
         unsettled: Value = ir.Constant(I1, 1)
-        if settles and not _is_strong(access):
+        if settles and _settles(access):
             settled: Value = ir.Constant(I1, 1)
-            for place, part in zip(places, _parts(access, element), strict=True):
+            for place, part in zip(places, _parts(access, element, shift), strict=True):
                 entry = [place, _who(t), _epoch(t), t.now(), _half(_site(access)), part, t.first_thread()]
-                settled = b.and_(settled, b.call(_whole_function(t, access.kind), entry))
+                settled = b.and_(settled, b.call(_whole_function(t, access, len(places)), entry))
             unsettled = b.not_(settled)
         with b.if_then(unsettled, likely=False):
             for place in places:
@@ -290,13 +306,19 @@ def _function(t: Translator, name: str, arguments: list[ir.Type]) -> ir.Function
     """A function of the module that enters an access in a cell, unless the cell may conflict: whether it did."""
     function = ir.Function(t.module, ir.FunctionType(I1, arguments), name)
     function.linkage = "internal"
-    function.attributes.add("alwaysinline")
+    function.attributes.add("noinline" if name.endswith("often") else "alwaysinline")
     return function
 
 
-def _short_function(t: Translator, kind: EventKind) -> ir.Function:
-    """For global memory: the cell is untouched in this launch, or its owner is the thread itself."""
-    name = f"settle_short_{kind.name.lower()}"
+def _kind_name(access: Access, cells: int) -> str:
+    strength, kind = "strong" if _is_strong(access) else "weak", "load" if access.kind == EventKind.LOAD else "store"
+    return f"{strength}_{kind}{'_often' if cells > 2 else ''}"
+
+
+def _short_function(t: Translator, access: Access, count: int) -> ir.Function:
+    """For global memory: the cell is untouched in this launch, or its owner is the thread itself, in the same way; or
+    this is a strong store after a strong access."""
+    name = f"settle_short_{_kind_name(access, count)}"
     if name in t.module.globals:
         return t.module.globals[name]
     function = _function(t, name, [POINTER, I32, I32, I32, I32, I32])
@@ -306,13 +328,20 @@ def _short_function(t: Translator, kind: EventKind) -> ir.Function:
         b.load(_column(b, place, column), typ=I32) for column in (cells.OWNER, cells.OWNER_TIME, cells.OWNER_SITE)
     )
     untouched, mine = b.icmp_unsigned("<", time, start), b.icmp_unsigned("==", owner, me)
-    if kind == EventKind.LOAD:
+    ways = _half(cells.SITE_STRONG | cells.SITE_NARROW | cells.SITE_ATOMIC)
+    mine = b.and_(mine, b.icmp_unsigned("==", b.and_(b.xor(site, before), ways), _half(0)))
+    if access.kind == EventKind.LOAD:
         wrote = b.icmp_unsigned("!=", b.and_(before, _half(cells.SITE_WRITES)), _half(0))
         # Who conflicts with this read conflicts with the thread's own write before it.
         covered = b.and_(b.and_(mine, wrote), b.and_(b.not_(untouched), b.icmp_unsigned("==", time, now)))
         with b.if_then(covered, likely=False):
             b.ret(ir.Constant(I1, 1))
         mine, value = b.and_(mine, b.not_(wrote)), _half(0)
+    elif _is_strong(access):
+        either = b.or_(before, b.and_(site, _half(cells.SITE_NARROW)))
+        scope = _half(cells.SITE_STRONG | cells.SITE_NARROW)
+        both_strong = b.icmp_unsigned("==", b.and_(either, scope), _half(cells.SITE_STRONG))
+        mine = b.or_(mine, b.and_(b.icmp_signed(">=", owner, _half(0)), both_strong))
     settled = b.or_(untouched, mine)
     with b.if_then(settled, likely=True):
         _store_columns(b, place, cells.OWNER, [me, now, site, value])
@@ -320,12 +349,13 @@ def _short_function(t: Translator, kind: EventKind) -> ir.Function:
     return function
 
 
-def _whole_function(t: Translator, kind: EventKind) -> ir.Function:
-    """For shared memory: all that conflicts with the access is older than the epoch, or of the thread itself.
+def _whole_function(t: Translator, access: Access, count: int) -> ir.Function:
+    """For shared memory: all that conflicts with the access is older than the epoch, or of the thread itself, or
+    strong as the access is.
 
     Writer and readers are compared at once: `who` is the thread three times and its warp, `epoch` the epoch four times.
     """
-    name = f"settle_whole_{kind.name.lower()}"
+    name = f"settle_whole_{_kind_name(access, count)}"
     if name in t.module.globals:
         return t.module.globals[name]
     function = _function(t, name, [POINTER, FOUR, FOUR, I32, I32, I32, I32])
@@ -340,10 +370,18 @@ def _whole_function(t: Translator, kind: EventKind) -> ir.Function:
 
     same = b.icmp_unsigned("==", columns(cells.WRITER), who)
     old = b.icmp_signed("<", columns(cells.WRITE_TIME), epoch)
+    if _is_strong(access):
+        # The fourth is no access. The thread's own weak store is not forgotten for a strong one.
+        accesses = [cells.SITE_STRONG] * (1 if access.kind == EventKind.LOAD else 3)
+        strong_bits = ir.Constant(FOUR, accesses + [0] * (4 - len(accesses)))
+        strong = b.icmp_unsigned("!=", b.and_(columns(cells.WRITE_SITE), strong_bits), ir.Constant(FOUR, [0] * 4))
+        if access.kind != EventKind.LOAD:
+            same = b.and_(same, ir.Constant(ir.VectorType(I1, 4), [0, 1, 1, 1]))
+        same = b.or_(same, strong)
     harmless = b.bitcast(b.or_(same, old), ir.IntType(4))
     unmarked = b.icmp_unsigned("==", load(cells.MARK), _half(0))
     me = b.extract_element(who, _half(0))
-    if kind == EventKind.STORE:
+    if access.kind != EventKind.LOAD:
         all_three = b.icmp_unsigned(
             "==", b.and_(harmless, ir.Constant(harmless.type, 7)), ir.Constant(harmless.type, 7)
         )
@@ -384,6 +422,12 @@ def _whole_function(t: Translator, kind: EventKind) -> ir.Function:
 
     for reader in (cells.READER, cells.READER_2):
         with b.if_then(b.icmp_unsigned("==", load(reader), me)):
+            if _is_strong(access):
+                # Later, but the earlier one conflicts with more.
+                is_weak = b.icmp_unsigned("==", b.and_(load(reader + cells.SITE), _half(cells.SITE_STRONG)), _half(0))
+                is_new = b.icmp_signed(">=", load(reader + cells.TIME), since)
+                with b.if_then(b.and_(is_weak, is_new)):
+                    b.ret(ir.Constant(I1, 1))
             remember(reader)
             b.ret(ir.Constant(I1, 1))
     is_alone = b.icmp_signed("<", load(cells.READ_TIME_2), since)

@@ -56,7 +56,7 @@ class Translator:
         self.program = program
         self.rows_wanted = rows
         self.events, self.has_all_rows = bool(rows), Rows.ALL in rows
-        self.narrow_spaces = filters.narrow_spaces(program)
+        self.cell_shifts = filters.cell_shifts(program)
         self.variables = shared_variables(program) if Rows.INVALID in rows else {}
         self.helpers = helpers
         self.module = ir.Module()

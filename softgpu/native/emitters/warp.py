@@ -115,7 +115,7 @@ def _(t: Translator, m: Modifiers) -> None:
 @emits("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
 def _(t: Translator, m: Modifiers) -> None:
     """Memory is always consistent here."""
-    if t.rows_wanted & (Rows.ALL | Rows.CONFLICTS):
+    if t.rows_wanted & (Rows.ALL | Rows.RELEASES):
         flags = _ORDERS.get(str(m["order"]), EventFlag.ACQUIRE | EventFlag.RELEASE)
         t.row(EventKind.FENCE, flags=flags, detail=SCOPES[str(m["scope"])])
         t.tick()
