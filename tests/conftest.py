@@ -1,14 +1,18 @@
 """What the tests share: a copy of the learner's files to write to, and one warm worker for all of them."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from workbook import rooms
+from workbook import language, rooms
+from workbook.figure import font_families
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.worker import Worker
+
+os.environ.pop(language.VARIABLE, None)  # tests know what is said in English
 
 ROOMS = ("kernels", "problems", "solutions", "notebooks", "puzzles.toml")
 
@@ -28,6 +32,22 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setattr(rooms, name, root / path.relative_to(original))
     monkeypatch.setattr(rooms, "BUILD", build)
     return root
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes this process speak a language, until the end of the test."""
+    caches = (language.language, language._translations, font_families)
+
+    def change(code: str) -> None:
+        monkeypatch.setenv(language.VARIABLE, code)
+        for cache in caches:
+            cache.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture
