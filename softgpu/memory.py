@@ -122,8 +122,8 @@ class Memory:
         data = np.zeros(source, np.uint8) if isinstance(source, int) else source.reshape(-1).view(np.uint8)
         written = np.zeros(len(data), np.uint8) if is_new else None
         with self._changes:
-            own = [one for one in self._allocations if FIRST_ADDRESS <= one.base < LAST_ADDRESS]
-            start = max((allocation.end + GUARD_BYTES for allocation in own), default=FIRST_ADDRESS)
+            before = bisect.bisect_left(self._bases, LAST_ADDRESS) - 1
+            start = max(self._allocations[before].end + GUARD_BYTES, FIRST_ADDRESS) if before >= 0 else FIRST_ADDRESS
             return self._insert(Allocation(-(-start // ALIGNMENT) * ALIGNMENT, data, name, written=written))
 
     def adopt(

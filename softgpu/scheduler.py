@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from softgpu.errors import (
 from softgpu.events import EventFlag, EventKind
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, Launch, as_lanes, lane_count, lane_indices, narrow
 from softgpu.observers import BarrierEvent
-from softgpu.program import BARRIERS, CLUSTER_BARRIER, Barrier, BasicBlock, Branch, Exit, Operation, Reduction
+from softgpu.program import BARRIERS, CLUSTER_BARRIER, Barrier, BasicBlock, Branch, Exit, Operation, Program, Reduction
 from softgpu.ptx import Instruction
 
 DEFAULT_BUDGET = 4_000_000
@@ -92,10 +93,15 @@ def _call(launch: Launch, name: str) -> None:
 
 def blocks_per_chunk(launch: Launch, threads: int = CHUNK_THREADS) -> int:
     """As many blocks as fit a number of threads and of bytes that keep NumPy fast and memory bounded."""
-    program = launch.program
-    thread_bytes = program.local_bytes + sum(np.dtype(dtype).itemsize for dtype in program.registers.values())
-    block_bytes = launch.threads_per_block * thread_bytes + program.shared_bytes + launch.shared_bytes
+    shared_bytes = launch.program.shared_bytes + launch.shared_bytes
+    block_bytes = launch.threads_per_block * _thread_bytes(launch.program) + shared_bytes
     return max(1, min(threads // launch.threads_per_block, CHUNK_BYTES // max(block_bytes, 1)))
+
+
+@lru_cache(maxsize=256)
+def _thread_bytes(program: Program) -> int:
+    """Of the registers and the local memory."""
+    return program.local_bytes + sum(np.dtype(dtype).itemsize for dtype in program.registers.values())
 
 
 @dataclass(slots=True)

@@ -104,9 +104,9 @@ def begin_launch(threads_per_block: int) -> Ordering:
         warps_per_block=0,
         first_block=0,
         counters=counters,
-        nodes=np.zeros((nodes, NODE_COLUMNS), np.int64),
+        nodes=np.empty((nodes, NODE_COLUMNS), np.int64),
         marks=np.zeros(nodes, np.int64),
-        stack=np.zeros(2 * nodes + 2, np.int64),
+        stack=np.empty(2 * nodes + 2, np.int64),
         barrier_time=nothing,
         warp_time=nothing,
         exited=nothing.astype(np.uint32),
@@ -158,14 +158,14 @@ def with_room(order: Ordering) -> Ordering:
     """The same order, with room for what one more event can add."""
     if not lacks_room(order):
         return order
-    nodes = np.zeros((2 * len(order.nodes) + 16 * order.threads_per_block, NODE_COLUMNS), np.int64)
+    nodes = np.empty((2 * len(order.nodes) + 16 * order.threads_per_block, NODE_COLUMNS), np.int64)
     nodes[: len(order.nodes)] = order.nodes
     marks = np.zeros(len(nodes), np.int64)
     objects = np.flatnonzero(order.object_keys)
     grown = order._replace(
         nodes=nodes,
         marks=marks,
-        stack=np.zeros(2 * len(nodes) + 2, np.int64),
+        stack=np.empty(2 * len(nodes) + 2, np.int64),
         object_keys=np.zeros(2 * len(order.object_keys), np.uint64),
         object_nodes=np.zeros(2 * len(order.object_keys), np.int64),
     )
