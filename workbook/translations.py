@@ -196,7 +196,7 @@ def update_notebook(english_path: Path, path: Path) -> None:
         if cell.cell_type == "code":
             continue
         before = translated.get(cell.id)
-        if before is not None and before.cell_type == cell.cell_type and not _is_english(before):
+        if before is not None and before.cell_type == cell.cell_type and not is_english(before):
             english.cells[number] = before
         else:
             cell.metadata[HASH] = content_hash(cell.source)
@@ -208,7 +208,8 @@ def accept(code: str, name: str, ids: list[str]) -> None:
     english = {cell.id: cell for cell in nbformat.read(rooms.NOTEBOOKS / name, as_version=4).cells}
     path = rooms.NOTEBOOKS / code / name
     notebook = nbformat.read(path, as_version=4)
-    unknown = set(ids) - {cell.id for cell in notebook.cells if cell.cell_type != "code"} & english.keys()
+    texts = {cell.id for cell in notebook.cells if cell.cell_type != "code" and cell.id in english}
+    unknown = set(ids) - texts
     if unknown:
         raise SystemExit(f"{code}/{name} has no text cell {', '.join(sorted(unknown))}.")
     for cell in notebook.cells:
@@ -246,13 +247,13 @@ def _cell_problems(english_path: Path, path: Path) -> Iterator[str]:
         elif cell.cell_type == "code":
             if cell.source != original.source:
                 yield f"code cell {id} differs from the English one."
-        elif _is_english(cell):
+        elif is_english(cell):
             yield f"cell {id} is not translated."
         elif cell.metadata.get(HASH) != content_hash(original.source):
             yield f"cell {id} is stale: the English text has changed since it was translated."
 
 
-def _is_english(cell: Any) -> bool:
+def is_english(cell: Any) -> bool:
     """Whether a text cell holds what it was made from."""
     return cell.metadata.get(HASH) == content_hash(cell.source)
 
