@@ -1,14 +1,16 @@
 """Every notebook, executed as Run All does: as it is handed out, and with its puzzle solved."""
 
+import re
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from workbook import rooms
+from workbook import rooms, translations
 from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import read_region
 
-NOTEBOOKS = sorted(rooms.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = [*sorted(rooms.NOTEBOOKS.glob("*.ipynb")), *sorted(rooms.NOTEBOOKS.glob("[!.]*/*.ipynb"))]
 
 
 def execute(name, fill=None):
@@ -33,6 +35,14 @@ def test_a_notebook_is_handed_out_without_outputs(path):
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_lead_to_files(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and not translations.is_english(cell):
+            for link in re.findall(r"\]\(([^)#:]+)\)", cell.source):
+                assert (path.parent / link).exists(), f"cell {cell.id}: {link}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
