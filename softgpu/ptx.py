@@ -214,6 +214,16 @@ class PTXModule:
         digits = re.search(r"\d+", self.target)
         return int(digits.group()) if digits else 0
 
+    @property
+    def isa(self) -> tuple[int, int]:
+        return isa_version(self.version)
+
+
+def isa_version(text: str) -> tuple[int, int]:
+    """A version of PTX to compare with others: 8.10 is later than 8.2."""
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
 
 def parse(text: str) -> PTXModule:
     """Parse PTX text. Raises PTXSyntaxError, or UnsupportedPTX for a construct softgpu does not know."""
@@ -244,6 +254,11 @@ _IGNORED = {".file", ".pragma"}
 _HINTS = {".minnctapersm", ".maxnctapersm", ".maxnreg", ".noreturn", ".reqnctapercluster", ".explicitcluster"}
 _HINTS |= {".maxclusterrank", ".blocksareclusters"}
 _SOURCE_FILE = re.compile(r'^\s*\.file\s+(\d+)\s+"([^"\n]*)"', re.MULTILINE)
+_TARGETS = (
+    *((121, "8.8"), (120, "8.7"), (110, "9.0"), (103, "8.8"), (100, "8.6"), (89, "7.8"), (87, "7.4"), (86, "7.1")),
+    *((80, "7.0"), (75, "6.3"), (72, "6.1"), (70, "6.0"), (60, "5.0"), (50, "4.0"), (10, "1.0")),
+)
+"""Targets, the latest first, and the version of PTX that brought them (PTX ISA 13, "Release Notes")."""
 _MAX_ELEMENTS = 1 << 32
 _MAX_PARAMETER_BYTES = 32764
 """PTX ISA 5.1.6.1"""
@@ -372,24 +387,34 @@ class _Parser:
     # Module scope
 
     def module(self) -> PTXModule:
+        self._header()
         scope = _Scope(0, None)
         while self.token.kind != "end":
             self._module_directive(scope)
-        if not self.result.version:
-            raise PTXSyntaxError("expected a .version directive: this is not a PTX module", 1)
         return self.result
+
+    def _header(self) -> None:
+        """.version and .target, with which every module begins (PTX ISA 11.1)."""
+        if not self.accept(".version"):
+            raise PTXSyntaxError("expected a .version directive: this is not a PTX module", 1)
+        if not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", self.token.text):
+            raise self.error(f"expected a version of PTX, as 8.0, found '{self.token.text}'")
+        self.result.version = self.advance().text
+        self.expect(".target")
+        line = self.token.line
+        self.result.target = self.word("a target")
+        first = next((version for since, version in _TARGETS if since <= self.result.architecture), None)
+        if first is None:
+            raise PTXSyntaxError(f"expected a target, as sm_80, found '{self.result.target}'", line)
+        if self.result.isa < isa_version(first):
+            message = f"the target {self.result.target} needs .version {first} or later; this is {self.result.version}"
+            raise PTXSyntaxError(message, line)
+        while self.accept(","):
+            self.word("a target option")
 
     def _module_directive(self, scope: _Scope) -> None:
         directive = self.token.text
-        if directive == ".version":
-            self.advance()
-            self.result.version = self.advance().text
-        elif directive == ".target":
-            self.advance()
-            self.result.target = self.word("a target")
-            while self.accept(","):
-                self.word("a target option")
-        elif directive == ".address_size":
+        if directive == ".address_size":
             self.advance()
             self.result.address_size = self._integer()
             if self.result.address_size != 64:
@@ -406,7 +431,7 @@ class _Parser:
             self.expect(";")
         elif directive in _LINKAGE | _SPACES | {".entry", ".func"}:
             self._definition(scope)
-        elif not self.accept(";"):
+        else:
             raise self.error(f"expected a directive, found '{directive}'")
 
     def _section(self) -> None:
@@ -495,9 +520,9 @@ class _Parser:
         self.result.kernels[name] = kernel
 
     def _parameters(self, scope: _Scope, of_function: bool = False) -> Iterator[Parameter]:
-        if not self.accept("("):
+        if not self.accept("(") or self.accept(")"):
             return
-        while not self.accept(")"):
+        while True:
             line = self.token.line
             in_register = of_function and self.accept(".reg")
             if not in_register:
@@ -514,8 +539,9 @@ class _Parser:
             else:
                 scope.variables[name] = name
             yield Parameter(name, kind, count, alignment or TYPE_BITS[kind] // 8, is_array, register)
-            if self.token.text != ")":
-                self.expect(",")
+            if self.accept(")"):
+                return
+            self.expect(",")
 
     def _performance_directive(self, kernel: Kernel) -> None:
         directive = self.advance().text
@@ -673,8 +699,7 @@ class _Parser:
         if name == "generic" and self.accept("("):
             name = self.word("a variable name")
             self.expect(")")
-        offset = self._integer() if self.token.text in ("+", "-") else 0
-        return Symbol(name, offset)
+        return Symbol(name, self._integer() if self.accept("+") else 0)
 
     # Constants
 
@@ -771,8 +796,6 @@ class _Body:
             parser._section()
         elif text.startswith("."):
             raise UnsupportedPTX(text, parser.token.line, "unknown directive")
-        elif parser.accept(";"):
-            pass
         elif parser.token.kind == "word" and parser.tokens[parser.position + 1].text == ":":
             self._label()
         else:
@@ -936,7 +959,7 @@ class _Body:
             return Register(operand.name, "pred", True)
         if parser.token.kind == "word":
             operand = self._named(parser.advance().text)
-            if isinstance(operand, Symbol) and parser.token.text in ("+", "-"):
+            if isinstance(operand, Symbol) and parser.accept("+"):
                 return Symbol(operand.name, parser._integer())
             return operand
         return parser._immediate()
@@ -953,7 +976,8 @@ class _Body:
             coordinates = self._operand()
             parser.expect("]")
             return Address(base, 0, coordinates)
-        offset = 0 if base is not None and parser.token.text == "]" else parser._integer()
+        # What follows a base begins with a plus sign: [base+-8].
+        offset = parser._integer() if base is None or parser.accept("+") else 0
         parser.expect("]")
         parser.accept(".unified")
         return Address(base, offset)

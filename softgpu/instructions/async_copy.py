@@ -9,7 +9,7 @@ from softgpu.copies import CopyGroups
 from softgpu.errors import UnsupportedPTX
 from softgpu.events import EventFlag
 from softgpu.instructions.decoder import Decoder
-from softgpu.instructions.mbarrier import SPACE, place_of, update_mbarrier
+from softgpu.instructions.mbarrier import SPACE, mbarrier_address, place_of, update_mbarrier
 from softgpu.instructions.memory import space_of
 from softgpu.instructions.table import TYPES, Modifiers, instruction
 from softgpu.machine import Chunk, Lanes, lane_count, lane_indices
@@ -37,7 +37,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         raise decoder.invalid(f"{nbytes} bytes cannot be copied: only 4, 8 or 16 with .ca, and 16 with .cg")
     if policy:
         decoder.read(rest.pop(), TYPES["b64"])
-    to_address, from_address = decoder.address(destination), decoder.address(source)
+    to_address, from_address = decoder.address(destination, "shared"), decoder.address(source, "global")
     ignores = bool(rest) and isinstance(rest[0], Register) and rest[0].type == "pred"
     read = decoder.read(rest[0] if rest else Immediate(nbytes), TYPES["pred" if ignores else "u32"])
     instruction, word = decoder.instruction, f"u{min(nbytes, 8)}"
@@ -101,7 +101,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """The mbarrier sees an arrival of this thread when all its copies so far are done."""
     (place,) = decoder.operands(1)
-    address, space, instruction = decoder.address(place), space_of(m), decoder.instruction
+    address, space, instruction = mbarrier_address(decoder, place, m), space_of(m), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         indices = lane_indices(lanes)
@@ -129,7 +129,8 @@ class _BulkCopy:
     def __init__(self, decoder: Decoder, m: Modifiers, destination: Operand, source: Operand, nbytes: Operand):
         self.instruction = decoder.instruction
         self.to_space, self.from_space = (str(m[name]).partition("::")[0] for name in ("to", "from"))
-        self.to_address, self.from_address = decoder.address(destination), decoder.address(source)
+        self.to_address = decoder.address(destination, self.to_space)
+        self.from_address = decoder.address(source, self.from_space)
         self.read_size = decoder.read(nbytes, TYPES["u32"])
 
     def sizes(self, chunk: Chunk, lanes: Lanes) -> NDArray[np.int64]:
@@ -154,15 +155,15 @@ class _BulkCopy:
         return copies.issue(self.instruction, self.to_space, who, destinations, columns)
 
 
+@instruction("cp async bulk to=shared::cluster from=shared::cta mbarrier::complete_tx::bytes", since=90)
 @instruction(
-    "cp async bulk to=shared::cluster|shared::cta from=global|shared::cta mbarrier::complete_tx::bytes L2::cache_hint?",
-    since=90,
+    "cp async bulk to=shared::cluster|shared::cta from=global mbarrier::complete_tx::bytes L2::cache_hint?", since=90
 )
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source, nbytes, mbarrier, *policy = decoder.operands(5 if m["L2::cache_hint"] else 4)
     for operand in policy:
         decoder.read(operand, TYPES["b64"])
-    copy, address = _BulkCopy(decoder, m, destination, source, nbytes), decoder.address(mbarrier)
+    copy, address = _BulkCopy(decoder, m, destination, source, nbytes), decoder.address(mbarrier, "shared")
     instruction = decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -214,5 +215,5 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 @instruction("cp async bulk prefetch L2 global L2::cache_hint?", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, *_ = decoder.operands(3 if m["L2::cache_hint"] else 2)
-    decoder.address(place)
+    decoder.address(place, "global")
     return lambda chunk, lanes: None

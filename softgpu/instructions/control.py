@@ -93,6 +93,13 @@ def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
     return lambda chunk, lanes: None
 
 
+@instruction("setmaxnreg action=inc|dec sync aligned u32", since=90)
+def _(decoder: Decoder, m: Modifiers) -> Execute:
+    if not decoder.program.module.target.endswith("a"):
+        raise decoder.unsupported("it needs a target with all features of its GPU, as sm_90a")
+    return _nothing(decoder, m)
+
+
 SCOPES = {"cta": 0, "cluster": 0, "gpu": 1, "gl": 1, "sys": 2}
 """How far an ordering reaches, as EventKind.FENCE tells it; a cluster is one block here."""
 _ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
@@ -112,6 +119,5 @@ instruction("fence proxy async", since=90)(_nothing)
 instruction("fence proxy async space=global|shared::cta|shared::cluster", since=90)(_nothing)
 instruction("fence mbarrier_init release cluster", since=90)(_nothing)
 instruction("griddepcontrol action=launch_dependents|wait", since=90)(_nothing)
-instruction("setmaxnreg action=inc|dec sync aligned u32", since=90)(_nothing)
 instruction("nanosleep u32")(_nothing)
 instruction("pmevent mask?")(_nothing)

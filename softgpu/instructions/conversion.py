@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from softgpu import arithmetic as ar
 from softgpu import floats as fl
 from softgpu.instructions.decoder import Decoder
-from softgpu.instructions.table import Compute, Modifiers, computes, instruction
+from softgpu.instructions.table import TYPES, Compute, Modifiers, computes, instruction
 from softgpu.program import Execute
 
 ROUNDING = "rounding=rn|rz|rm|rp"
@@ -19,14 +19,15 @@ CONVERTED_INTEGERS = "u8|s8|u16|s16|u32|s32|u64|s64"
 
 
 def _conversion(form: str, since: int = 0) -> Callable[[Callable[[Modifiers], Compute]], Callable]:
-    """Enter a form of cvt, whose registers may be wider than its types."""
+    """Enter a form of cvt, whose registers may be wider than its types, but for those of bf16 and tf32."""
 
     def enter(function: Callable[[Modifiers], Compute]) -> Callable:
         def decode(decoder: Decoder, m: Modifiers) -> Execute:
             destination, source = decoder.operands(2)
             convert = function(m)
-            read = decoder.read(source, m.source, widths_may_differ=True)
-            write = decoder.write(destination, m.type, widths_may_differ=True)
+            widths_may_differ = not {"bf16", "tf32"} & {m.type.name, m.source.name}
+            read = decoder.read(source, m.source, widths_may_differ)
+            write = decoder.write(destination, m.type, widths_may_differ)
             return lambda chunk, lanes: write(chunk, lanes, convert(read(chunk, lanes)))
 
         instruction(form, since, "T = S")(decode)
@@ -38,10 +39,21 @@ def _conversion(form: str, since: int = 0) -> Callable[[Callable[[Modifiers], Co
 # From and to integers
 
 
-@_conversion(f"cvt sat? type={CONVERTED_INTEGERS} source={CONVERTED_INTEGERS}")
+@_conversion(f"cvt type={CONVERTED_INTEGERS} source={CONVERTED_INTEGERS}")
 def _(m: Modifiers) -> Compute:
-    dtype = m.type.dtype
-    return (lambda a: ar.saturate_integer(a, dtype)) if m["sat"] else (lambda a: a.astype(dtype))
+    return lambda a: a.astype(m.type.dtype)
+
+
+def _saturating(m: Modifiers) -> Compute:
+    return lambda a: ar.saturate_integer(a, m.type.dtype)
+
+
+for _target in CONVERTED_INTEGERS.split("|"):
+    # Saturation is for values that may not fit.
+    _sources = [
+        source for source in CONVERTED_INTEGERS.split("|") if not np.can_cast(TYPES[source].dtype, TYPES[_target].dtype)
+    ]
+    _conversion(f"cvt sat type={_target} source={'|'.join(_sources)}")(_saturating)
 
 
 @_conversion(f"cvt {ROUNDING} ftz? sat? type=f32 source={CONVERTED_INTEGERS}")

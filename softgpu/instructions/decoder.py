@@ -28,6 +28,15 @@ from softgpu.ptx import (
 _HALF_REGISTERS = ("tid", "ntid", "ctaid", "nctaid")
 """What had 16 bits in the first versions of PTX."""
 
+_WITHOUT_CONSTANTS = ("f16", "f16x2", "bf16", "bf16x2")
+
+
+def _agree(own: Type, kind: Type) -> bool:
+    """Whether a register of the type `own` may hold a value of type `kind`, if it is wide enough (PTX ISA 9.4)."""
+    if kind.is_untyped or own.is_untyped:
+        return own.name != "pred" and kind.name != "pred"
+    return own.name == kind.name or (own.is_integer and kind.is_integer)
+
 
 class Decoder:
     """Decodes one instruction of a kernel."""
@@ -94,7 +103,7 @@ class Decoder:
     def _compute_pair(self, function: Compute, operand: Operand, reads: list[Read]) -> Execute:
         """A comparison writes p, and q if it is there; `function` returns both."""
         pair = operand if isinstance(operand, Pair) else Pair(operand, Sink())
-        write_p, write_q = (self.write(part, TYPES["pred"]) for part in (pair.first, pair.second))
+        write_p, write_q = (self.write(part, TYPES["pred"], may_be_dropped=True) for part in (pair.first, pair.second))
 
         def execute(chunk: Chunk, lanes: Lanes) -> None:
             p, q = function(*[read(chunk, lanes) for read in reads])
@@ -124,9 +133,8 @@ class Decoder:
             return lambda chunk, lanes: constant
         if isinstance(operand, SpecialRegister):
             return self._read_special(operand, kind)
-        if isinstance(operand, Symbol) and not kind.is_float and kind.bits >= 32:
-            address = self.address_of(operand)
-            return lambda chunk, lanes: address(chunk, lanes).astype(kind.dtype)
+        if isinstance(operand, Symbol):
+            return self._read_symbol(operand, kind)
         raise self.invalid("an operand has the wrong form")
 
     def _read_register(self, register: Register, kind: Type, widths_may_differ: bool) -> Read:
@@ -145,12 +153,10 @@ class Decoder:
             raise self.unsupported(f"{register.type} registers")
         own = TYPES[register.type]
         storage = np.dtype(bool) if own.bits == 1 else np.dtype(f"u{own.bits // 8}")
-        if (own.is_float and kind.name[0] in "us") or (kind.is_float and own.name[0] in "us"):
+        if not _agree(own, kind) or own.bits < kind.bits or (own.bits > kind.bits and not widths_may_differ):
             raise self._mismatch(register, kind)
         if own.bits == kind.bits:
             return self.program.slot(register, storage.str, kind.dtype.str), kind
-        if own.bits < kind.bits or kind.bits == 1 or not widths_may_differ or kind.is_float:
-            raise self._mismatch(register, kind)
         wide = TYPES[f"{'s' if kind.dtype.kind == 'i' else 'u'}{own.bits}"]
         return self.program.slot(register, storage.str, wide.dtype.str), wide
 
@@ -160,19 +166,19 @@ class Decoder:
 
     def _constant(self, immediate: Immediate, kind: Type) -> NDArray:
         value = immediate.value
-        if kind.name == "pred":
+        if kind.name in _WITHOUT_CONSTANTS:
+            raise self.invalid(f"{kind.name} has no constants: the value must be in a register")
+        if kind.name == "pred" and isinstance(value, int):
             return np.array([bool(value)])
         if kind.is_float:
-            if isinstance(value, int) and kind.bits > 16:
-                raise self.invalid(f"an integer constant where {kind.name} is needed")
             if isinstance(value, int):
-                return np.array([value & 0xFFFF], np.uint16).view(kind.dtype)
+                raise self.invalid(f"an integer constant where {kind.name} is needed")
             if immediate.type == kind.name:
                 return np.array([immediate.bits], f"u{kind.bits // 8}").view(kind.dtype)
             with np.errstate(over="ignore"):
                 return np.array([value], np.float64).astype(kind.dtype)
         bits = immediate.bits if isinstance(value, float) else value
-        fits = immediate.type is None or (kind.name[0] == "b" and TYPE_BITS[immediate.type] == kind.bits)
+        fits = immediate.type is None or (kind.is_untyped and TYPE_BITS[immediate.type] == kind.bits)
         if bits is None or not fits:
             raise self.invalid(f"this float constant does not fit where {kind.name} is needed")
         return np.array([bits & (1 << kind.bits) - 1], f"u{kind.bits // 8}").view(kind.dtype)
@@ -201,6 +207,24 @@ class Decoder:
 
         return read
 
+    def _read_symbol(self, symbol: Symbol, kind: Type) -> Read:
+        """The name of a variable stands for its address: in mov, and in cvta from the space it is in."""
+        address, opcode, m = self.address_of(symbol), self.instruction.opcode, self.operation.modifiers
+        if m is None or opcode not in ("mov", "cvta") or m["to"] or m["size"]:
+            raise self.invalid(f"{symbol.name} must be in a register: only mov and cvta take the name of a variable")
+        if opcode == "cvta":
+            self.in_space(symbol, str(m["space"]).partition("::")[0])
+        if kind.is_float or kind.bits < 32:
+            raise self.invalid(f"the address of {symbol.name} does not fit where {kind.name} is needed")
+        return lambda chunk, lanes: address(chunk, lanes).astype(kind.dtype)
+
+    def in_space(self, symbol: Symbol, space: str) -> Symbol:
+        """What stands for a variable where a space is accessed."""
+        accessed = self.program.accessed_as(symbol, space)
+        if accessed is None:
+            raise self.invalid(f"{symbol.name} is in .{self.program.space_of(symbol.name)}, not in .{space}")
+        return accessed
+
     def address_of(self, symbol: Symbol) -> Read:
         """The address of a variable within its state space."""
         program, name, offset = self.program, symbol.name, symbol.offset
@@ -215,7 +239,7 @@ class Decoder:
             raise self.unsupported(f"{name} is a variable of another module")
         return lambda chunk, lanes: np.array([(chunk.launch.symbols[name] + offset) & (1 << 64) - 1], np.uint64)
 
-    def address(self, operand: Operand, space: str | None = None) -> Read:
+    def address(self, operand: Operand, space: str) -> Read:
         """The address that a memory operand names, as uint64.
 
         A variable that is named must be in the `space` that is accessed; "generic" is where all are.
@@ -224,11 +248,10 @@ class Decoder:
             raise self.invalid("expected an address in brackets")
         if isinstance(operand.base, Symbol):
             symbol = Symbol(operand.base.name, operand.base.offset + operand.offset)
-            accessed = self.program.accessed_as(symbol, space) if space else symbol
-            if accessed is None:
-                raise self.invalid(f"{symbol.name} is in .{self.program.space_of(symbol.name)}, not in .{space}")
-            return self.address_of(accessed)
+            return self.address_of(self.in_space(symbol, space))
         if operand.base is None:
+            if space != "local":
+                raise self.invalid("only addresses in .local may be constants")
             absolute = np.array([operand.offset & (1 << 64) - 1], np.uint64)
             return lambda chunk, lanes: absolute
         bits = 32 if TYPE_BITS[operand.base.type] == 32 else 64
@@ -241,24 +264,43 @@ class Decoder:
 
     # Destinations
 
-    def write(self, operand: Operand, kind: Type, widths_may_differ: bool = False) -> Write:
+    def write(
+        self, operand: Operand, kind: Type, widths_may_differ: bool = False, may_be_dropped: bool = False
+    ) -> Write:
         """A function that sets the operand to a value of type `kind`, extended by sign if that is signed."""
-        if isinstance(operand, Sink):
+        if isinstance(operand, Sink) and may_be_dropped:
             return lambda chunk, lanes, value: None
         if not isinstance(operand, Register) or operand.negated:
             raise self.invalid("the destination must be a register")
         self.operation.destinations.append(operand)
-        slot, _ = self._slot(operand, kind, widths_may_differ)
+        slot, stored = self._slot(operand, kind, widths_may_differ)
+        if kind.is_float and stored.bits > kind.bits:
+            return self._write_bits(slot, kind)
 
         def write(chunk: Chunk, lanes: Lanes, value: NDArray) -> None:
             chunk.values[slot][lanes] = value
 
         return write
 
+    @staticmethod
+    def _write_bits(slot: int, kind: Type) -> Write:
+        """A float to a wider register: its bits, and zeros above them."""
+
+        def write(chunk: Chunk, lanes: Lanes, value: NDArray) -> None:
+            chunk.values[slot][lanes] = value.view(f"u{kind.bits // 8}")
+
+        return write
+
     def elements(self, operand: Operand, count: int) -> tuple[Operand, ...]:
         """The elements of a vector operand of that size; a plain operand is its own only element."""
-        if count == 1 and not isinstance(operand, Vector):
-            return (operand,)
-        if isinstance(operand, Vector) and len(operand.elements) == count:
-            return operand.elements
-        raise self.invalid(f"expected {count} elements in braces")
+        return (operand,) if count == 1 else self.vector(operand, count)
+
+    def vector(self, operand: Operand, count: int) -> tuple[Operand, ...]:
+        """The elements of a vector operand of that size, of which some may be dropped."""
+        if not isinstance(operand, Vector) or len(operand.elements) != count:
+            raise self.invalid(f"expected {count} element{'s' * (count > 1)} in braces")
+        if all(isinstance(element, Sink) for element in operand.elements):
+            raise self.invalid("a vector cannot be dropped whole")
+        if len({TYPE_BITS[element.type] for element in operand.elements if isinstance(element, Register)}) > 1:
+            raise self.invalid("the registers of a vector have different widths")
+        return operand.elements

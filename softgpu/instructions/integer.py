@@ -206,7 +206,7 @@ def _with_carry(form: str, sources: int, definition: Callable[[Modifiers], Compu
             reads = [decoder.read(operand, m.type) for operand in operands]
             carry_in = decoder.read(CARRY if reads_carry else Immediate(0), TYPES["pred"])
             write = decoder.write(destination, m.type)
-            write_carry = decoder.write(CARRY if writes_carry else Sink(), TYPES["pred"])
+            write_carry = decoder.write(CARRY if writes_carry else Sink(), TYPES["pred"], may_be_dropped=True)
 
             def execute(chunk: Chunk, lanes: Lanes) -> None:
                 values = np.broadcast_arrays(*(read(chunk, lanes) for read in reads), carry_in(chunk, lanes))
@@ -352,7 +352,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     combine = np.logical_or if m["combine"] == "or" else np.logical_and
     reads = [decoder.read(source, m.type) for source in sources]
     read_predicate = decoder.read(predicate, TYPES["pred"])
-    write = decoder.write(destination.first, m.type)
+    write = decoder.write(destination.first, m.type, may_be_dropped=True)
     write_predicate = decoder.write(destination.second, TYPES["pred"])
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:

@@ -204,12 +204,13 @@ def _multiplication(
     registers_c = rows // 4 // (2 if accumulators.pairs else 1)
 
     def reads(operand: Operand, count: int, kind: str) -> list[Read]:
-        return [decoder.read(part, TYPES[kind]) for part in decoder.elements(operand, count)]
+        return [decoder.read(part, TYPES[kind]) for part in decoder.vector(operand, count)]
 
     read_a = reads(source_a, registers_a, element_a.register)
     read_b = reads(source_b, registers_b, element_b.register)
     read_c = reads(source_c, registers_c, accumulators.register.name)
-    writes = [decoder.write(part, accumulators.register) for part in decoder.elements(destination, registers_c)]
+    parts = decoder.vector(destination, registers_c)
+    writes = [decoder.write(part, accumulators.register, may_be_dropped=True) for part in parts]
 
     group, thread = _GROUP[:, None, None], _THREAD[:, None, None]
     within = per_register * thread + np.arange(per_register)
@@ -287,8 +288,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     count, space, instruction = _MATRICES[str(m["number"])], space_of(m), decoder.instruction
     _for_warp(decoder)
     warps = _warps(decoder)
-    writes = [decoder.write(part, TYPES["b32"]) for part in decoder.elements(destination, count)]
-    address = decoder.address(source)
+    writes = [decoder.write(part, TYPES["b32"], may_be_dropped=True) for part in decoder.vector(destination, count)]
+    address = decoder.address(source, space)
     place = _PLACE[::-1] if m["trans"] else _PLACE
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -308,8 +309,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     count, space, instruction = _MATRICES[str(m["number"])], space_of(m), decoder.instruction
     _for_warp(decoder)
     warps = _warps(decoder)
-    reads = [decoder.read(part, TYPES["b32"]) for part in decoder.elements(source, count)]
-    address = decoder.address(destination)
+    reads = [decoder.read(part, TYPES["b32"]) for part in decoder.vector(source, count)]
+    address = decoder.address(destination, space)
     place = _PLACE[::-1] if m["trans"] else _PLACE
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:

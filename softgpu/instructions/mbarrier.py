@@ -17,17 +17,19 @@ from softgpu.instructions.memory import space_of
 from softgpu.instructions.table import TYPES, Modifiers, instruction
 from softgpu.machine import Chunk, Lanes, lane_count, lane_indices, narrow
 from softgpu.memory import WINDOW_SHIFT
-from softgpu.program import Execute
-from softgpu.ptx import Immediate, Instruction
+from softgpu.program import Execute, Read
+from softgpu.ptx import Address, Immediate, Instruction, Operand, Sink, Symbol
 
 _COUNT = (1 << 20) - 1
 _TRANSACTION_BYTES = (1 << 21) - 1
 _MARK = 1
+_STATE = TYPES["u64"]
+"""What an arrival returns, and what is awaited."""
 
 SPACE = "space=shared|shared::cta?"
 _CLUSTER_SPACE = "space=shared|shared::cta|shared::cluster?"
-_RELEASE = f"order=release|relaxed? scope=cta|cluster? {_CLUSTER_SPACE}"
-_ACQUIRE = f"order=acquire|relaxed? scope=cta|cluster? {SPACE}"
+_RELEASE = f"order=release|relaxed scope=cta|cluster {_CLUSTER_SPACE}"
+_ACQUIRE = f"order=acquire|relaxed scope=cta|cluster {SPACE}"
 
 
 def _pack(pending: NDArray, expected: NDArray, transactions: NDArray, phase: NDArray) -> NDArray[np.uint64]:
@@ -129,14 +131,21 @@ def place_of(chunk: Chunk, lanes: Lanes, addresses: NDArray[np.uint64]) -> NDArr
     return chunk.local_block[lanes] * chunk.shared.stride + _offset(addresses)
 
 
+def mbarrier_address(decoder: Decoder, place: Operand, m: Modifiers) -> Read:
+    """The address of an mbarrier, which is in shared memory even where the address is generic."""
+    if isinstance(place, Address) and isinstance(place.base, Symbol):
+        decoder.in_space(place.base, "shared")
+    return decoder.address(place, space_of(m))
+
+
 # Instructions
 
 
 @instruction(f"mbarrier init {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, count = decoder.operands(2)
-    address, read, instruction = decoder.address(place), decoder.read(count, TYPES["u32"]), decoder.instruction
-    space = space_of(m)
+    address, read = mbarrier_address(decoder, place, m), decoder.read(count, TYPES["u32"])
+    space, instruction = space_of(m), decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         counts, addresses = read(chunk, lanes).astype(np.int64), address(chunk, lanes)
@@ -153,18 +162,24 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 @instruction(f"mbarrier inval {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     (place,) = decoder.operands(1)
-    address, space, instruction = decoder.address(place), space_of(m), decoder.instruction
+    address, space, instruction = mbarrier_address(decoder, place, m), space_of(m), decoder.instruction
     nothing = np.zeros(1, np.uint64)
     return lambda chunk, lanes: chunk.store(instruction, space, lanes, address(chunk, lanes), [nothing])
 
 
+@instruction(f"mbarrier action=arrive|arrive_drop {_CLUSTER_SPACE} b64", since=80)
 @instruction(f"mbarrier action=arrive|arrive_drop {_RELEASE} b64", since=80)
+@instruction(f"mbarrier action=arrive|arrive_drop expect_tx {_CLUSTER_SPACE} b64", since=90)
 @instruction(f"mbarrier action=arrive|arrive_drop expect_tx {_RELEASE} b64", since=90)
-@instruction(f"mbarrier action=arrive|arrive_drop noComplete order=release? scope=cta? {SPACE} b64", since=80)
+@instruction(f"mbarrier action=arrive|arrive_drop noComplete {SPACE} b64", since=80)
+@instruction(f"mbarrier action=arrive|arrive_drop noComplete order=release cta {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     counted = m["expect_tx"] or m["noComplete"]
     destination, place, *number = decoder.operands(*((3,) if counted else (2, 3)))
-    write, address = decoder.write(destination, TYPES["b64"]), decoder.address(place)
+    if m["space"] == "shared::cluster" and not isinstance(destination, Sink):
+        raise decoder.invalid("with .shared::cluster the state cannot be had: the destination must be _")
+    write = decoder.write(destination, _STATE, may_be_dropped=True)
+    address = mbarrier_address(decoder, place, m)
     if number and not counted and decoder.program.module.architecture < 90:
         raise decoder.unsupported("a count without .noComplete needs the target sm_90 or later")
     read = decoder.read(number[0] if number else Immediate(1), TYPES["u32"])
@@ -195,10 +210,11 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"mbarrier action=expect_tx|complete_tx order=relaxed? scope=cta|cluster? {_CLUSTER_SPACE} b64", since=90)
+@instruction(f"mbarrier action=expect_tx|complete_tx {_CLUSTER_SPACE} b64", since=90)
+@instruction(f"mbarrier action=expect_tx|complete_tx order=relaxed scope=cta|cluster {_CLUSTER_SPACE} b64", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, number = decoder.operands(2)
-    address, read, space = decoder.address(place), decoder.read(number, TYPES["u32"]), space_of(m)
+    address, read, space = mbarrier_address(decoder, place, m), decoder.read(number, TYPES["u32"]), space_of(m)
     sign, instruction = -1 if m["action"] == "complete_tx" else 1, decoder.instruction
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -208,15 +224,17 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
+@instruction(f"mbarrier action=test_wait parity? {SPACE} b64", since=80)
 @instruction(f"mbarrier action=test_wait parity? {_ACQUIRE} b64", since=80)
+@instruction(f"mbarrier action=try_wait parity? {SPACE} b64", since=90)
 @instruction(f"mbarrier action=try_wait parity? {_ACQUIRE} b64", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """`try_wait` may suspend the thread for a while; here it never does."""
     destination, place, awaited, *limit = decoder.operands(*((3, 4) if m["action"] == "try_wait" else (3,)))
     for operand in limit:
         decoder.read(operand, TYPES["u32"])
-    write, address = decoder.write(destination, TYPES["pred"]), decoder.address(place)
-    read = decoder.read(awaited, TYPES["u32" if m["parity"] else "b64"])
+    write, address = decoder.write(destination, TYPES["pred"]), mbarrier_address(decoder, place, m)
+    read = decoder.read(awaited, TYPES["u32"] if m["parity"] else _STATE)
     space, instruction = space_of(m), decoder.instruction
     flags = EventFlag.STRONG if m["order"] == "relaxed" else EventFlag.STRONG | EventFlag.ACQUIRE
 
@@ -238,5 +256,5 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 @instruction("mbarrier pending_count b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, state = decoder.operands(2)
-    write, read = decoder.write(destination, TYPES["u32"]), decoder.read(state, TYPES["b64"])
+    write, read = decoder.write(destination, TYPES["u32"]), decoder.read(state, _STATE)
     return lambda chunk, lanes: write(chunk, lanes, _pending(read(chunk, lanes)))

@@ -16,16 +16,20 @@ from softgpu.program import Execute
 from softgpu.ptx import Operand
 
 SCOPE = "scope=cta|cluster|gpu|sys"
-# One thread after the other sees memory in order here, so hints to the caches change nothing.
-_EVICTION = "L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate"
-_LEVEL_2 = "L2::evict_normal|L2::evict_first|L2::evict_last"
-_HINTS = f"evict={_EVICTION}? evict2={_LEVEL_2}? L2::cache_hint?"
-_LOAD_HINTS = f"{_HINTS} prefetch=L2::64B|L2::128B|L2::256B?"
-_DATA = "vector=v2|v4? type=b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
+_SCALAR = "type=b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
+_DATA = f"vector=v2|v4? {_SCALAR}"
+_LOAD_CACHE = "cache=ca|cg|cs|lu|cv"
+_STORE_CACHE = "cache=wb|cg|cs|wt"
 _ANY_SPACE = "space=param|param::entry|global|shared|shared::cta|shared::cluster|local|const?"
 _WRITABLE = "space=global|shared|shared::cta|shared::cluster|local?"
 _COMMON = "space=global|shared|shared::cta|shared::cluster?"
 """The memories that threads have in common: only there is an access ordered with those of others."""
+
+# Hints to the caches change nothing here. They are for global memory; an eviction takes the place of a cache operator.
+_GLOBAL = "space=global?"
+_EVICT = "evict=L1::evict_normal|L1::evict_unchanged|L1::evict_first|L1::evict_last|L1::no_allocate?"
+_PREFETCH = "prefetch=L2::64B|L2::128B|L2::256B?"
+_HINTS = f"L2::cache_hint? {_PREFETCH}"
 
 _ORDERS = {
     "volatile": EventFlag.STRONG,
@@ -63,16 +67,22 @@ def _vector(decoder: Decoder, m: Modifiers) -> int:
 # Loads and stores
 
 
-@instruction(f"ld weak? {_ANY_SPACE} cache=ca|cg|cs|lu|cv? {_LOAD_HINTS} {_DATA}")
-@instruction(f"ld space=global cache=ca|cg|cs? nc {_LOAD_HINTS} {_DATA}")
-@instruction(f"ld order=volatile {_COMMON} {_LOAD_HINTS} {_DATA}")
-@instruction(f"ld order=relaxed|acquire {SCOPE} {_COMMON} {_LOAD_HINTS} {_DATA}")
-@instruction(f"ld mmio order=relaxed sys space=global? {_DATA}")
-@instruction(f"ldu space=global? {_DATA}")
+@instruction(f"ld weak? {_ANY_SPACE} {_LOAD_CACHE}? {_DATA}")
+@instruction(f"ld weak? {_GLOBAL} {_LOAD_CACHE}? {_HINTS} {_DATA}")
+@instruction(f"ld weak? {_GLOBAL} {_EVICT} {_HINTS} {_DATA}")
+@instruction(f"ld space=global cache=ca|cg|cs? nc {_HINTS} {_DATA}")
+@instruction(f"ld space=global nc {_EVICT} {_HINTS} {_DATA}")
+@instruction(f"ld order=volatile {_COMMON} {_DATA}")
+@instruction(f"ld order=volatile {_GLOBAL} {_PREFETCH} {_DATA}")
+@instruction(f"ld order=relaxed|acquire {SCOPE} {_COMMON} {_DATA}")
+@instruction(f"ld order=relaxed|acquire {SCOPE} {_GLOBAL} {_EVICT} {_HINTS} {_DATA}")
+@instruction(f"ld mmio order=relaxed sys {_GLOBAL} {_SCALAR}")
+@instruction(f"ldu {_GLOBAL} {_DATA}")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = _operands(decoder, m, 2)
     parts = decoder.elements(destination, _vector(decoder, m))
-    writes = [decoder.write(part, m.type, widths_may_differ=True) for part in parts]
+    may_be_dropped = len(parts) > 1
+    writes = [decoder.write(part, m.type, widths_may_differ=True, may_be_dropped=may_be_dropped) for part in parts]
     address, space, kind = decoder.address(source, space_of(m)), space_of(m), m.type.dtype
     flags, instruction = _ORDERS.get(str(m["order"]), PLAIN), decoder.instruction
 
@@ -84,10 +94,13 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     return execute
 
 
-@instruction(f"st weak? {_WRITABLE} cache=wb|cg|cs|wt? {_HINTS} {_DATA}")
-@instruction(f"st order=volatile {_COMMON} {_HINTS} {_DATA}")
-@instruction(f"st order=relaxed|release {SCOPE} {_COMMON} {_HINTS} {_DATA}")
-@instruction(f"st mmio order=relaxed sys space=global? {_DATA}")
+@instruction(f"st weak? {_WRITABLE} {_STORE_CACHE}? {_DATA}")
+@instruction(f"st weak? {_GLOBAL} {_STORE_CACHE}? L2::cache_hint? {_DATA}")
+@instruction(f"st weak? {_GLOBAL} {_EVICT} L2::cache_hint? {_DATA}")
+@instruction(f"st order=volatile {_COMMON} {_DATA}")
+@instruction(f"st order=relaxed|release {SCOPE} {_COMMON} {_DATA}")
+@instruction(f"st order=relaxed|release {SCOPE} {_GLOBAL} {_EVICT} L2::cache_hint? {_DATA}")
+@instruction(f"st mmio order=relaxed sys {_GLOBAL} {_SCALAR}")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = _operands(decoder, m, 2)
     parts = decoder.elements(source, _vector(decoder, m))
@@ -202,7 +215,8 @@ def _atomic(decoder: Decoder, m: Modifiers) -> Execute:
         writes = []
     else:
         destination, place, *operands = _operands(decoder, m, 2 + values)
-        writes = [decoder.write(part, kind) for part in decoder.elements(destination, _vector(decoder, m))]
+        parts = decoder.elements(destination, _vector(decoder, m))
+        writes = [decoder.write(part, kind, may_be_dropped=True) for part in parts]
     reads = [
         [decoder.read(element, kind) for element in decoder.elements(operand, _vector(decoder, m))]
         for operand in operands
@@ -222,42 +236,44 @@ def _atomic(decoder: Decoder, m: Modifiers) -> Execute:
 _ATOM = f"atom order=relaxed|acquire|release|acq_rel? {SCOPE}?"
 _RED = f"red order=relaxed|release? {SCOPE}?"
 for _words in (_ATOM, _RED):
-    for _operation in (
-        "operation=add L2::cache_hint? type=u32|s32|u64|f32|f64",
-        "operation=min|max L2::cache_hint? type=u32|s32|u64|s64",
-        "operation=and|or|xor L2::cache_hint? type=b32|b64",
-        "operation=inc|dec L2::cache_hint? type=u32",
-        "operation=add noftz L2::cache_hint? type=f16|f16x2",
+    for _operation, _types, _since in (
+        ("operation=add", "type=u32|s32|u64|f32|f64", 0),
+        ("operation=min|max", "type=u32|s32|u64|s64", 0),
+        ("operation=and|or|xor", "type=b32|b64", 0),
+        ("operation=inc|dec", "type=u32", 0),
+        ("operation=add noftz", "type=f16|f16x2", 0),
+        ("operation=add noftz", "type=bf16|bf16x2", 90),
     ):
-        instruction(f"{_words} {_COMMON} {_operation}")(_atomic)
-    instruction(f"{_words} {_COMMON} operation=add noftz L2::cache_hint? type=bf16|bf16x2", since=90)(_atomic)
+        instruction(f"{_words} {_COMMON} {_operation} {_types}", _since)(_atomic)
+        instruction(f"{_words} {_GLOBAL} {_operation} L2::cache_hint {_types}", _since)(_atomic)
     for _operation in (
         "operation=add L2::cache_hint? vector=v2|v4 type=f32",
         "operation=add|min|max noftz L2::cache_hint? vector=v2|v4|v8 type=f16|bf16",
         "operation=add|min|max noftz L2::cache_hint? vector=v2|v4 type=f16x2|bf16x2",
     ):
-        instruction(f"{_words} space=global? {_operation}", since=90)(_atomic)
-instruction(f"{_ATOM} {_COMMON} operation=exch L2::cache_hint? type=b32|b64|u32|s32|u64|f32")(_atomic)
-instruction(f"{_ATOM} {_COMMON} operation=cas L2::cache_hint? type=b16|b32|b64|u32|s32|u64")(_atomic)
+        instruction(f"{_words} {_GLOBAL} {_operation}", since=90)(_atomic)
+instruction(f"{_ATOM} {_COMMON} operation=exch type=b32|b64")(_atomic)
+instruction(f"{_ATOM} {_GLOBAL} operation=exch L2::cache_hint type=b32|b64")(_atomic)
+instruction(f"{_ATOM} {_COMMON} operation=cas type=b16|b32|b64")(_atomic)
 
 
 # Caches
 
 
 @instruction("prefetch space=global|local? level=L1|L2")
-@instruction("prefetch global level=L2::evict_last|L2::evict_normal")
+@instruction("prefetch space=global level=L2::evict_last|L2::evict_normal")
 @instruction("prefetchu L1")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     (place,) = decoder.operands(1)
-    decoder.address(place)
+    decoder.address(place, space_of(m))
     return lambda chunk, lanes: None
 
 
-@instruction("applypriority global? L2::evict_normal")
-@instruction("discard global? L2")
+@instruction("applypriority space=global? L2::evict_normal")
+@instruction("discard space=global? L2")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, size = decoder.operands(2)
-    decoder.address(place)
+    decoder.address(place, space_of(m))
     decoder.read(size, TYPES["u32"])
     return lambda chunk, lanes: None
 
@@ -269,11 +285,15 @@ _PRIORITIES = (
 
 
 @instruction(f"createpolicy fractional {_PRIORITIES}")
-@instruction(f"createpolicy range global? {_PRIORITIES}")
+@instruction(f"createpolicy range space=global? {_PRIORITIES}")
 @instruction("createpolicy cvt L2 b64")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """A cache policy is opaque; here it is always 0."""
-    counts = (4,) if m["range"] else (2,) if m["cvt"] else (1, 2)
-    write = decoder.write(decoder.operands(*counts)[0], TYPES["b64"])
+    destination, *sources = decoder.operands(*((4,) if m["range"] else (2,) if m["cvt"] else (1, 2)))
+    write = decoder.write(destination, TYPES["b64"])
+    if m["range"]:
+        decoder.address(sources.pop(0), space_of(m))
+    for source in sources:
+        decoder.read(source, TYPES["u32" if m["range"] else "b64" if m["cvt"] else "f32"])
     policy = np.zeros(1, np.uint64)
     return lambda chunk, lanes: write(chunk, lanes, policy)

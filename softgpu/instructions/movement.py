@@ -27,8 +27,9 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 def _pack(decoder: Decoder, destination: Operand, source: Vector, kind: Type) -> Execute:
     """mov.b64 d, {low, high}"""
-    part = _part_type(decoder, kind, len(source.elements))
-    reads = [decoder.read(element, part) for element in source.elements]
+    count = len(source.elements)
+    part = _part_type(decoder, kind, count)
+    reads = [decoder.read(element, part) for element in decoder.vector(source, count)]
     write = decoder.write(destination, kind)
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -42,9 +43,10 @@ def _pack(decoder: Decoder, destination: Operand, source: Vector, kind: Type) ->
 
 def _unpack(decoder: Decoder, destination: Vector, source: Operand, kind: Type) -> Execute:
     """mov.b64 {low, high}, a"""
-    part = _part_type(decoder, kind, len(destination.elements))
+    count = len(destination.elements)
+    part = _part_type(decoder, kind, count)
     read = decoder.read(source, kind)
-    writes = [decoder.write(element, part) for element in destination.elements]
+    writes = [decoder.write(element, part, may_be_dropped=True) for element in decoder.vector(destination, count)]
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         parts = np.ascontiguousarray(read(chunk, lanes)).view(part.dtype).reshape(-1, len(writes)).copy()
@@ -66,8 +68,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     """mov.v2.b32 {a, b}, {c, d}: all sources are read before any destination is written."""
     destination, source = decoder.operands(2)
     count = int(str(m["size"])[1:])
-    reads = [decoder.read(element, m.type) for element in decoder.elements(source, count)]
-    writes = [decoder.write(element, m.type) for element in decoder.elements(destination, count)]
+    reads = [decoder.read(element, m.type) for element in decoder.vector(source, count)]
+    writes = [decoder.write(element, m.type, may_be_dropped=True) for element in decoder.vector(destination, count)]
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
         values = [read(chunk, lanes).copy() for read in reads]

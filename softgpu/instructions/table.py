@@ -44,6 +44,15 @@ class Type:
     def is_float(self) -> bool:
         return self.dtype.kind == "f"
 
+    @property
+    def is_untyped(self) -> bool:
+        """Whether it is just so many bits: b8 to b64."""
+        return self.name[0] == "b" and self.name[1:].isdigit()
+
+    @property
+    def is_integer(self) -> bool:
+        return self.name[0] in "us" and self.name[1:].isdigit()
+
 
 def _type(name: str) -> Type:
     bits = TYPE_BITS[name]

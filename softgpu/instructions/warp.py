@@ -67,10 +67,10 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, value, offset, limits, membermask = decoder.operands(5)
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
-    word = TYPES["u32"]
+    word = TYPES["b32"]
     reads = [decoder.read(operand, word) for operand in (value, offset, limits)]
     write_value = decoder.write(pair.first, word)
-    write_inside = decoder.write(pair.second, TYPES["pred"])
+    write_inside = decoder.write(pair.second, TYPES["pred"], may_be_dropped=True)
     mode, instruction = m["mode"], decoder.instruction
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, *operands: NDArray) -> tuple[NDArray, NDArray]:
@@ -135,7 +135,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         raise decoder.invalid("only match.all has a predicate as its second destination")
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
     read = decoder.read(value, m.type)
-    write_mask, write_matched = decoder.write(pair.first, TYPES["b32"]), decoder.write(pair.second, TYPES["pred"])
+    write_mask = decoder.write(pair.first, TYPES["b32"], may_be_dropped=True)
+    write_matched = decoder.write(pair.second, TYPES["pred"], may_be_dropped=True)
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
         members = partners(chunk, lanes, mask)
@@ -182,7 +183,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, membermask = decoder.operands(2)
     if not isinstance(destination, Pair):
         raise decoder.invalid("the destination must be a register and a predicate: d|p")
-    write_leader = decoder.write(destination.first, TYPES["b32"])
+    write_leader = decoder.write(destination.first, TYPES["b32"], may_be_dropped=True)
     write_elected = decoder.write(destination.second, TYPES["pred"])
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray) -> tuple[NDArray, NDArray]:

@@ -122,7 +122,7 @@ def operand_types(form: Form, named: dict[str, str]) -> tuple[list[str], list[st
 
 
 def storage(kind: str) -> int:
-    """Bits of the register that holds a type: bytes live in 32 bits."""
+    """Bits of memory and, mostly, of the register that hold a type: bytes live in 32 bits."""
     return 32 if kind == "pred" else max(oracle.width(kind), 16) if kind[1:] != "8" else 32
 
 
@@ -131,14 +131,20 @@ def run(instructions: list[str], since: int, results: list[str], kinds: list[str
     count = len(sources[0])
     names = [f"d{number}" for number in range(len(results))] + [f"s{number}" for number in range(len(kinds))]
     lines = ["mov.u32 %lane, %tid.x;"]
+    # The registers of a conversion from or to bf16 have just the width of the type.
+    exact = {
+        name
+        for name, kind in zip(names, [*results, *kinds], strict=True)
+        if kind[1:] == "8" and "bf16" in kinds + results
+    }
     for name, kind in zip(names, [*results, *kinds], strict=True):
         size = storage(kind)
         lines += [
-            f".reg .b{size} %{name}; .reg .pred %p{name}; .reg .b64 %at_{name};",
+            f".reg .b{8 if name in exact else size} %{name}; .reg .pred %p{name}; .reg .b64 %at_{name};",
             f"ld.param.u64 %at_{name}, [{name}]; mad.wide.u32 %at_{name}, %lane, {size // 8}, %at_{name};",
         ]
         if name[0] == "s":
-            lines.append(f"ld.global.b{size} %{name}, [%at_{name}];")
+            lines.append(f"ld.global.b{8 if name in exact else size} %{name}, [%at_{name}];")
             if kind == "pred":
                 lines.append(f"setp.ne.u32 %p{name}, %{name}, 0;")
     registers = [
@@ -150,12 +156,14 @@ def run(instructions: list[str], since: int, results: list[str], kinds: list[str
         for name, kind in zip(names, results, strict=False):
             if kind == "pred":
                 lines.append(f"selp.b32 %{name}, 1, 0, %p{name};")
-            size = storage(kind)
-            lines.append(f"st.global.b{size} [%at_{name}+{number * count * size // 8}], %{name};")
+            if name in exact:
+                lines.append(f"cvt.{kind[0]}32.{kind} %byte, %{name};")
+            size, register = storage(kind), "byte" if name in exact else name
+            lines.append(f"st.global.b{size} [%at_{name}+{number * count * size // 8}], %{register};")
     module = Module(
         f".version 8.6\n.target sm_{max(since, 80)}\n.address_size 64\n.visible .entry k("
         + ", ".join(f".param .u64 {name}" for name in names)
-        + ")\n{\n.reg .b32 %lane;\n"
+        + ")\n{\n.reg .b32 %lane, %byte;\n"
         + "\n".join(lines)
         + "\nret;\n}"
     )

@@ -41,7 +41,7 @@ def check(module, grid=1, block=64, faults=True, **options):
         ("ld.global.u32 %r4, [%rd1+6];", "__global__ read of size 4", "misaligned", 64),
         ("ld.global.v2.u32 {%r4, %r5}, [%rd1+4];", "__global__ read of size 8", "misaligned", 64),
         ("st.global.v4.u32 [%rd1+256], {%r1, %r1, %r1, %r1};", "__global__ write of size 16", "1 byte after", 64),
-        ("ld.global.u32 %r4, [0];", "__global__ read of size 4", "Address 0x0 is null", 64),
+        ("mov.u64 %rd4, 0; ld.global.u32 %r4, [%rd4];", "__global__ read of size 4", "Address 0x0 is null", 64),
         (
             "mad.lo.u32 %r4, %r1, 4, 144; ld.shared.u32 %r4, [%r4];",
             "__shared__ read of size 4",
@@ -169,7 +169,7 @@ def test_out_of_bounds_of_a_shared_variable(kernel, code, where, inside, count):
         "mov.u32 %r4, head; setp.lt.u32 %p1, %r1, 8; @%p1 mov.u32 %r4, tile; ld.shared.u32 %r5, [%r4+16];",
         # The distance between two variables is a number.
         "mov.u32 %r4, tile; mov.u32 %r5, tail; sub.u32 %r4, %r5, %r4; ld.shared.u32 %r6, [%r4];",
-        "ld.shared.u32 %r4, [276];",
+        "mov.u32 %r4, 276; ld.shared.u32 %r4, [%r4];",
     ],
 )
 def test_accesses_that_stay_inside_or_of_which_nothing_is_known(kernel, code):

@@ -76,11 +76,16 @@ def check(opcode: str, kind: str, sources: list[np.ndarray]) -> None:
                 assert value == wanted, f"{opcode}.{mode}.{kind} {[hex(x) for x in row]}: {value:#x}, not {wanted:#x}"
 
 
-@pytest.mark.parametrize("kind", ["f16", "bf16", "f32", "f64"])
-@pytest.mark.parametrize("opcode", OPERATIONS)
+@pytest.mark.parametrize(
+    "opcode, kind",
+    [
+        (opcode, kind)
+        for opcode in OPERATIONS
+        for kind in ("f16", "bf16", "f32", "f64")
+        if kind in ("f32", "f64") or opcode not in ("div", "rcp", "sqrt")
+    ],
+)
 def test_one_rounding(opcode, kind):
-    if opcode in ("div", "rcp", "sqrt") and kind in ("f16", "bf16"):
-        pytest.skip("there is no such instruction")
 
     @MODERATE
     @given(st.integers(0, 2**32))
