@@ -51,12 +51,14 @@ class EventKind(IntEnum):
     FENCE = 4
     """`detail` is the scope: 0 block, 1 GPU, 2 system."""
     ARRIVE = 5
-    """A thread arrives at barrier `detail`; `value` is the thread count it names, 0 for the whole block."""
+    """A thread arrives at barrier `detail`; the low 32 bits of `value` are the thread count it names, 0 for the whole
+    block. Where not all rows are written, one stands for all lanes of a warp at the instruction: above, their mask."""
     OPEN = 6
     """Barrier `detail` opens for those who arrived: `lane` is the block's first, `value` how many had exited before."""
     WARP = 7
     """Lanes of a warp met at a warp-level instruction: `lane` is the warp's first, `value` the mask of those there."""
     EXIT = 8
+    """Where not all rows are written, `value` has a mask above 32 bits as that of ARRIVE has."""
     NOT_IN_MASK = 9
     """A thread executed a warp-level instruction whose member mask `value` does not name it."""
     MEMBER_EXITED = 10

@@ -87,8 +87,11 @@ def follow(meetings: Meetings, events: NDArray) -> None:
         index = lane - block * meetings.threads_per_block
         thread = meetings.first_block * meetings.threads_per_block + lane
         if kind == _EXIT:
-            meetings.exited[block, index // WARP_SIZE] |= np.uint32(1) << np.uint32(index % WARP_SIZE)
-            meetings.exited_at[lane] = event.pc
+            lanes = _lanes(event, index)
+            meetings.exited[block, index // WARP_SIZE] |= lanes
+            for other in range(index % WARP_SIZE, WARP_SIZE):
+                if lanes >> np.uint32(other) & np.uint32(1):
+                    meetings.exited_at[lane - index % WARP_SIZE + other] = event.pc
         elif kind == _ARRIVE:
             _arrive(meetings, event, block, index, thread)
         elif kind == _OPEN:
@@ -99,6 +102,13 @@ def follow(meetings: Meetings, events: NDArray) -> None:
             _find(meetings, MEMBER_HAD_EXITED, event.pc, 0, thread, np.int64(event.value), 0)
         elif kind == _ABSENT_SOURCE:
             _find(meetings, SHUFFLE_FROM_ABSENT, event.pc, 0, thread, np.int64(event.detail), 0)
+
+
+@inlined
+def _lanes(event, index):
+    """The lanes of a warp that a row speaks of, which is of the thread `index` of its block."""
+    lanes = np.uint32(event.value >> np.uint64(32))
+    return lanes if lanes else np.uint32(1) << np.uint32(index % WARP_SIZE)
 
 
 @inlined
@@ -115,8 +125,8 @@ def _arrive(meetings, event, block, index, thread):
         arrived_at[warp] = REPORTED
     elif before != REPORTED:
         arrived_at[warp] = event.pc
-    arrived[warp] |= np.uint32(1) << np.uint32(index % WARP_SIZE)
-    meetings.threads_asked[block, event.detail] = np.int64(event.value)
+    arrived[warp] |= _lanes(event, index)
+    meetings.threads_asked[block, event.detail] = np.int64(event.value & np.uint64(0xFFFFFFFF))
 
 
 @compiled

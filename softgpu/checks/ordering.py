@@ -353,18 +353,22 @@ def meet(order, warp, lanes):
 
 
 @inlined
-def arrive(order, lane, block, barrier, waits, threads):
-    """A thread arrives at a barrier; one that waits is ordered when the barrier opens, another now."""
+def arrive(order, lane, block, barrier, waits, threads, lanes):
+    """`lanes` of the warp of a lane, or if that is 0 the lane, arrive at a barrier. Who waits is ordered when it opens,
+    another now."""
     index = lane - block * order.threads_per_block
-    bit = np.uint32(1) << np.uint32(index % WARP_SIZE)
-    order.arrived[block, barrier, index // WARP_SIZE] |= bit
+    bits = lanes if lanes else np.uint32(1) << np.uint32(index % WARP_SIZE)
+    order.arrived[block, barrier, index // WARP_SIZE] |= bits
     order.threads_asked[block, barrier] = threads
     if waits:
-        order.waiting[block, barrier, index // WARP_SIZE] |= bit
+        order.waiting[block, barrier, index // WARP_SIZE] |= bits
     else:
         warp = block * order.warps_per_block + index // WARP_SIZE
-        known = _join(order, _known_by(order, lane, block), order.arrival_known[block, barrier])
-        order.arrival_known[block, barrier] = _node(order, warp, np.int64(bit), known, 0)
+        known = order.arrival_known[block, barrier]
+        for number in range(WARP_SIZE):
+            if bits >> np.uint32(number) & np.uint32(1):
+                known = _join(order, _known_by(order, lane - index % WARP_SIZE + number, block), known)
+        order.arrival_known[block, barrier] = _node(order, warp, np.int64(bits), known, 0)
         order.counters[NOW] += 1
 
 
@@ -448,11 +452,11 @@ def _share_knowledge(order, block):
 
 
 @inlined
-def leave(order, lane, block):
-    """A thread exits."""
+def leave(order, lane, block, lanes):
+    """`lanes` of the warp of a lane, or if that is 0 the lane, exit."""
     index = lane - block * order.threads_per_block
     warp = block * order.warps_per_block + index // WARP_SIZE
-    order.exited[warp] |= np.uint32(1) << np.uint32(index % WARP_SIZE)
+    order.exited[warp] |= lanes if lanes else np.uint32(1) << np.uint32(index % WARP_SIZE)
 
 
 # Release and acquire

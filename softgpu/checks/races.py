@@ -317,13 +317,15 @@ def _strong(races, order, event, lane, block):
 def _synchronise(order, event, lane, block):
     kind = event.kind
     if kind == _ARRIVE:
-        ordering.arrive(order, lane, block, event.detail, event.flags & _WAITS != 0, np.int64(event.value))
+        threads = np.int64(event.value & np.uint64(0xFFFFFFFF))
+        lanes = np.uint32(event.value >> np.uint64(32))
+        ordering.arrive(order, lane, block, event.detail, event.flags & _WAITS != 0, threads, lanes)
     elif kind == _OPEN:
         ordering.open_barrier(order, block, event.detail)
     elif kind == _BARRIER:
         ordering.pass_barrier(order, block)
     elif kind == _EXIT:
-        ordering.leave(order, lane, block)
+        ordering.leave(order, lane, block, np.uint32(event.value >> np.uint64(32)))
     elif kind == _WARP:
         if event.flags & _MEMORY:
             warp = block * order.warps_per_block + (lane - block * order.threads_per_block) // ordering.WARP_SIZE

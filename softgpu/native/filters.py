@@ -10,7 +10,8 @@ looked at where it happens:
   written throughout has none.
 - racecheck: beside memory are its cells (`softgpu.checks.cells`). An access that is ordered with all that its cell
   remembers is entered there, by a few comparisons: in global memory, if nobody else has touched the cell in this
-  launch; in shared memory, if what others did there is older than the block's last full barrier. Allocations that no
+  launch; in shared memory, if what others did there is older than the block's last full barrier, or than the last
+  meeting of the thread with them, as lanes of its warp or at a barrier of their warps. Allocations that no
   store of the kernel can reach have no cells (`softgpu.checks.provenance`).
 
 Only what these comparisons do not settle becomes a row, which racecheck reads later, in a batch, and enters in the same
@@ -39,7 +40,7 @@ from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.instructions.memory import space_of
 from softgpu.memory import WINDOW_SHIFT
 from softgpu.native import layout
-from softgpu.program import Program
+from softgpu.program import Barrier, Program
 
 if TYPE_CHECKING:
     from softgpu.native.emitters.memory import Access
@@ -64,6 +65,23 @@ def cell_shifts(program: Program) -> dict[str, int]:
             for one in shifts.keys() & ({"global", "shared"} if space == "generic" else {space}):
                 shifts[one] = min(shifts[one], m.type.bits.bit_length() - 4)
     return shifts
+
+
+def meets_in_warps(program: Program) -> bool:
+    """Whether lanes of a warp synchronise their memory."""
+    return any(
+        operation.instruction.opcode == "bar" and "warp" in operation.instruction.modifiers
+        for operation in program.operations
+    )
+
+
+def meets_by_warps(program: Program) -> bool:
+    """Whether a barrier may be one of some warps of a block: those that are give a thread count."""
+    return any(
+        isinstance(operation.control, Barrier)
+        and len(operation.instruction.operands) >= (4 if operation.control.reduction else 2)
+        for operation in program.operations
+    )
 
 
 def watch(access: Access, address: Value, host: Value, elements: list[Value], cache: Value | None) -> None:
@@ -265,6 +283,7 @@ def _watch_shared(access: Access, where: _Where, elements: list[Value], settles:
             settled: Value = ir.Constant(I1, 1)
             for place, part in zip(places, _parts(access, element, shift), strict=True):
                 entry = [place, _who(t), _epoch(t), t.now(), _half(_site(access)), part, t.first_thread()]
+                entry += [_met(t, layout.MET_LANES), _met(t, layout.MET_WARPS)]
                 settled = b.and_(settled, b.call(_whole_function(t, access, len(places)), entry))
             unsettled = b.not_(settled)
         with b.if_then(unsettled, likely=False):
@@ -287,6 +306,14 @@ def _who(t: Translator) -> Value:
     """The thread three times, and its warp."""
     me = t.thread_number()
     return t.at_entry("who", lambda b: _vector(b, [me, me, me, b.lshr(t.thread, _half(5))]))
+
+
+def _splat(value: int) -> Value:
+    return ir.Constant(FOUR, [value] * 4)
+
+
+def _met(t: Translator, word: int) -> Value:
+    return t.at_entry(("met", word), lambda b: b.load(b.gep(t.frame, [_word(word)], source_etype=I64), typ=I64))
 
 
 def _epoch(t: Translator) -> Value:
@@ -358,8 +385,8 @@ def _whole_function(t: Translator, access: Access, count: int) -> ir.Function:
     name = f"settle_whole_{_kind_name(access, count)}"
     if name in t.module.globals:
         return t.module.globals[name]
-    function = _function(t, name, [POINTER, FOUR, FOUR, I32, I32, I32, I32])
-    place, who, epoch, now, site, value, first = function.args
+    function = _function(t, name, [POINTER, FOUR, FOUR, I32, I32, I32, I32, I64, I64])
+    place, who, epoch, now, site, value, first, met_lanes, met_warps = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
 
     def load(column: int) -> Value:
@@ -378,6 +405,23 @@ def _whole_function(t: Translator, access: Access, count: int) -> ir.Function:
         if access.kind != EventKind.LOAD:
             same = b.and_(same, ir.Constant(ir.VectorType(I1, 4), [0, 1, 1, 1]))
         same = b.or_(same, strong)
+    compared = ir.Constant(ir.VectorType(I1, 4), [1, 0, 0, 0] if access.kind == EventKind.LOAD else [1, 1, 1, 0])
+    threads = b.sub(columns(cells.WRITER), _vector(b, [first] * 4))
+
+    def is_met(met: Value, numbers: Value) -> Value:
+        """Whether a meeting since orders the accesses of those whose numbers are in its mask."""
+        time, mask = (_vector(b, [b.trunc(part, I32)] * 4) for part in (met, b.lshr(met, _word(32))))
+        bits = b.lshr(mask, b.and_(numbers, _splat(31)))
+        is_member = b.icmp_unsigned("!=", b.and_(bits, _splat(1)), _splat(0))
+        earlier = b.icmp_signed("<", columns(cells.WRITE_TIME), time)
+        return b.and_(compared, b.and_(is_member, earlier))
+
+    warps = b.lshr(threads, _splat(5))
+    if t.meets_in_warps:
+        in_warp = b.icmp_unsigned("==", warps, _vector(b, [b.extract_element(who, _half(3))] * 4))
+        old = b.or_(old, b.and_(in_warp, is_met(met_lanes, threads)))
+    if t.meets_by_warps:
+        old = b.or_(old, is_met(met_warps, warps))
     harmless = b.bitcast(b.or_(same, old), ir.IntType(4))
     unmarked = b.icmp_unsigned("==", load(cells.MARK), _half(0))
     me = b.extract_element(who, _half(0))

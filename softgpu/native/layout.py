@@ -61,7 +61,11 @@ RESUME = 0  # where to resume; 0 is the beginning
 WAITS_AT = 1  # position of the operation at which the thread is suspended
 EXCHANGE = 2  # what a suspended thread asks for, and what it gets
 EXCHANGE_WORDS = 5
-REGISTERS = EXCHANGE + EXCHANGE_WORDS
+# What the thread knows, as softgpu.native.filters says: all that these lanes of its warp, and these warps of its block,
+# did before a time. The time is in the low 32 bits, the mask above.
+MET_LANES = EXCHANGE + EXCHANGE_WORDS
+MET_WARPS = MET_LANES + 1
+REGISTERS = MET_WARPS + 1
 
 # What a thread returns, in the low bits; above STATUS_BITS, at a barrier that needs no operands but constants, the
 # position of the instruction plus 1.

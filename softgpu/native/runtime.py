@@ -128,7 +128,9 @@ def _begin(
         context[layout.CELLS_USED] = max(context[layout.CELLS_USED], number + 1)
     if suspends:
         for thread in range(threads):
-            store64(frames + 8 * frame_words * (slot * threads + thread), 0)
+            frame = frames + 8 * frame_words * (slot * threads + thread)
+            for word in (layout.RESUME, layout.MET_LANES, layout.MET_WARPS):
+                store64(frame + 8 * word, 0)
 
 
 @jit
@@ -266,6 +268,22 @@ def _tell_opening(
         _row(context, OPEN, 0, last, lane, barrier, exited)
     if is_full:
         facts[slot, EPOCH] = context[layout.EPOCH] = context[layout.CLOCK]
+    elif barrier != BARRIERS - 1:
+        _remember_warps(context, frames, frame_bytes, masks, slot, barrier)
+
+
+@jit
+def _remember_warps(context: NDArray, frames: int, frame_bytes: int, masks: NDArray, slot: int, barrier: int) -> None:
+    """Those who waited for a barrier of some warps know what these did."""
+    whole = 0
+    for warp in range(masks.shape[2]):
+        whole |= (masks[slot, WAITING + barrier, warp] == masks[slot, EXISTING, warp]) << warp
+    for warp in range(masks.shape[2]):
+        waiting = masks[slot, WAITING + barrier, warp]
+        for lane in range(WARP_SIZE if waiting else 0):
+            if waiting >> lane & 1:
+                frame = frames + (warp * WARP_SIZE + lane) * frame_bytes
+                store64(frame + 8 * layout.MET_WARPS, context[layout.CLOCK] | whole << 32)
 
 
 @jit
@@ -275,31 +293,36 @@ def _tell_exits(context: NDArray, frames: int, frame_bytes: int, masks: NDArray,
     masks[slot, TOLD, warp] |= gone
     while gone:
         lane = _lowest(gone)
-        gone &= gone - 1
-        _row(
-            context,
-            EXIT,
-            0,
-            _frame_word(frames + lane * frame_bytes, layout.WAITS_AT),
-            _lane(context, warp, lane),
-            0,
-            0,
-        )
+        place = _frame_word(frames + lane * frame_bytes, layout.WAITS_AT)
+        here = 0
+        for other in range(lane, WARP_SIZE):
+            if gone >> other & 1 and _frame_word(frames + other * frame_bytes, layout.WAITS_AT) == place:
+                here |= 1 << other
+        gone &= ~here
+        _row(context, EXIT, 0, place, _lane(context, warp, lane), 0, here << 32)
 
 
 @jit
 def _tell_arrivals(context: NDArray, frames: int, frame_bytes: int, lanes: int, warp: int, waits: bool) -> None:
     """Report those lanes of a warp that have arrived at the barrier they are at, and whether they wait there."""
-    for lane in range(WARP_SIZE):
-        if not lanes >> lane & 1:
-            continue
-        frame = frames + lane * frame_bytes
-        does = _frame_word(frame, layout.EXCHANGE + 2)
+    while lanes:
+        lane = _lowest(lanes)
+        barrier, count, does, place = _arrival(frames + lane * frame_bytes)
+        here = 0
+        for other in range(lane, WARP_SIZE):
+            if lanes >> other & 1 and _arrival(frames + other * frame_bytes) == (barrier, count, does, place):
+                here |= 1 << other
+        lanes &= ~here
         if does & ARRIVES and (does & WAITS != 0) == waits:
             flags = (FLAG_WAITS if waits else 0) | (FLAG_ALIGNED if does & IS_ALIGNED else 0)
-            barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
-            place = _frame_word(frame, layout.WAITS_AT)
-            _row(context, ARRIVE, flags, place, _lane(context, warp, lane), barrier, count)
+            _row(context, ARRIVE, flags, place, _lane(context, warp, lane), barrier, count | here << 32)
+
+
+@jit
+def _arrival(frame: int) -> tuple[int, int, int, int]:
+    """At which barrier a lane is, the thread count it names, what it does there, and its instruction."""
+    barrier, count = _frame_word(frame, layout.EXCHANGE), _frame_word(frame, layout.EXCHANGE + 1)
+    return barrier, count, _frame_word(frame, layout.EXCHANGE + 2), _frame_word(frame, layout.WAITS_AT)
 
 
 @jit
@@ -409,6 +432,9 @@ def _tell_meeting(
         _tell_exits(context, frames, frame_bytes, masks, slot, warp)
     if in_full or flags:
         _row(context, WARP, flags, place, _lane(context, warp, 0), 0, here)
+    for lane in range(WARP_SIZE if flags else 0):
+        if here >> lane & 1:
+            store64(frames + lane * frame_bytes + 8 * layout.MET_LANES, context[layout.CLOCK] | here << 32)
     threads = context[layout.BLOCK_EXTENT] * context[layout.BLOCK_EXTENT + 1] * context[layout.BLOCK_EXTENT + 2]
     exited = mask & ~masks[slot, ALIVE, warp] & ((1 << min(WARP_SIZE, threads - warp * WARP_SIZE)) - 1)
     if exited:

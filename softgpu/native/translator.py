@@ -57,6 +57,7 @@ class Translator:
         self.rows_wanted = rows
         self.events, self.has_all_rows = bool(rows), Rows.ALL in rows
         self.cell_shifts = filters.cell_shifts(program)
+        self.meets_in_warps, self.meets_by_warps = filters.meets_in_warps(program), filters.meets_by_warps(program)
         self.variables = shared_variables(program) if Rows.INVALID in rows else {}
         self.helpers = helpers
         self.module = ir.Module()

@@ -44,6 +44,15 @@ RELEASING = (
     "ld.acquire.gpu{space}.u32 %r8, {place};",
     "st.release.gpu{space}.u32 {place}, %r10;",
 )
+MEETINGS = (
+    "bar.warp.sync -1;",
+    "bar.warp.sync -1;",
+    "bar.sync 1;",
+    "and.b32 %r21, %r1, 16; mov.b32 %r22, 65535; shl.b32 %r22, %r22, %r21; bar.warp.sync %r22;",
+    "setp.lt.u32 %p2, %r1, 64; @%p2 bar.sync 2, 64;",
+    "setp.lt.u32 %p2, %r1, 32; setp.ge.u32 %p3, %r1, 64; or.pred %p3, %p2, %p3; @%p2 bar.sync 3, 64; "
+    "@!%p3 bar.arrive 3, 64;",
+)
 
 
 class Everything(Observer):
@@ -58,6 +67,7 @@ def random_kernel(random: np.random.Generator) -> str:
     sizes = ["u32", "u32", "u32", "u64", "v2.u32"]
     narrow = random.random()
     sizes += ["u16", "u16"] if narrow < 0.3 else ["u8", "u8", "v4.u8"] if narrow < 0.5 else []
+    meets = random.random() < 0.4
     how_strong, releases = random.choice([0.1, 0.3, 0.7]), random.random() < 0.5
 
     def pick(*choices):
@@ -90,7 +100,7 @@ def random_kernel(random: np.random.Generator) -> str:
         return pick(
             *[access()] * 5,
             *["bar.sync 0;"] * 3,
-            pick("bar.warp.sync -1;", "bar.sync 1;", *(["membar.gl;", "fence.acq_rel.gpu;"] if releases else [])),
+            pick(*MEETINGS[: 3 + 3 * meets], *(["membar.gl;", "fence.acq_rel.gpu;"] if releases else [])),
             f"setp.lt.u32 %p2, %r1, {pick(1, 16, 32, 40)};\n@!%p2 bra skip{number};\n{body}\nskip{number}:",
             f"mov.u32 %r20, 0;\nloop{number}:\n{body}\nbar.sync 0;\n{access()}\nadd.u32 %r20, %r20, 1;\n"
             f"setp.lt.u32 %p3, %r20, 3;\n@%p3 bra loop{number};",
