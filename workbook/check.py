@@ -14,12 +14,13 @@ from workbook.diagnosis import explain_failed_launch, explain_wrong_output, rema
 from workbook.execution import BufferPlace, Execution
 from workbook.language import _, ngettext
 from workbook.launch_view import Buffer, LaunchView, launch_view
+from workbook.lint_foreach import lint_foreach
 from workbook.puzzles import Arrays, Puzzle
 from workbook.region import read_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
 from workbook.worker import Worker
 
-LINTS = {"launch": lint.lint}
+LINTS = {"launch": lint.lint, "foreach": lint_foreach}
 """How what the learner filled in is read, by what it is."""
 
 Progress = Callable[[str], None]

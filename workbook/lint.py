@@ -149,6 +149,11 @@ class Region:
             if call.receiver is None or call.receiver.text in contexts
         ]
 
+    @cached_property
+    def calls(self) -> list[Call]:
+        """The calls in which the syntax must be right: of enqueue_function, and of foreach."""
+        return [launch.call for launch in self.launches] + find_calls(self.code, "foreach")
+
     def _launched(self, call: Call) -> Kernel | None:
         for argument in call.parameters or ():
             if argument.keyword is None or argument.keyword.text == "func":
@@ -220,18 +225,20 @@ def lint(region: str, op_text: str, kernel_texts: Mapping[str, str]) -> list[Fin
         findings += [finding for rule in KERNEL_RULES for finding in rule(learner.launches[0], learner)]
     if not findings:
         findings += nothing_launched(learner)
-    return sorted(findings, key=_position)
+    return sorted(findings, key=position)
 
 
-def _position(finding: Finding) -> tuple[int, int]:
+def position(finding: Finding) -> tuple[int, int]:
     return finding.line, finding.column
 
 
-def _finding(rule: str, at: Token, message: str, **values: object) -> Finding:
+def make_finding(rule: str, at: Token, message: str, **values: object) -> Finding:
+    """A finding at a token; `values` are what the message's placeholders stand for."""
     return Finding(rule, message.format(**values), at.line, at.column)
 
 
-def _listed(names: list[str]) -> str:
+def code_list(names: list[str]) -> str:
+    """Names, each set as code."""
     return ", ".join(f"`{name}`" for name in names)
 
 
@@ -242,7 +249,7 @@ def unclosed_string(region: Region) -> Iterator[Finding]:
     for token in region.code:
         if token.kind == "unterminated":
             message = _("The string that begins here is never closed: end it with the quote that it begins with.")
-            yield _finding("unclosed-string", token, message)
+            yield make_finding("unclosed-string", token, message)
 
 
 def unbalanced_bracket(region: Region) -> Iterator[Finding]:
@@ -253,7 +260,7 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
         elif token.kind == "close":
             if not still_open:
                 message = _("This `{bracket}` closes nothing: no bracket is open here.")
-                yield _finding("unopened-bracket", token, message, bracket=token.text)
+                yield make_finding("unopened-bracket", token, message, bracket=token.text)
                 return
             opener = still_open.pop()
             if CLOSER[opener.text] != token.text:
@@ -261,7 +268,7 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
                     "This `{bracket}` meets the `{opener}` of line {line}, column {column}: "
                     "close that with `{closer}` first."
                 )
-                yield _finding(
+                yield make_finding(
                     "mismatched-bracket",
                     token,
                     message,
@@ -275,7 +282,7 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
     if still_open:
         opener = still_open[-1]
         message = _("The `{opener}` that opens here is never closed: a `{closer}` is missing.")
-        yield _finding("unclosed-bracket", opener, message, opener=opener.text, closer=CLOSER[opener.text])
+        yield make_finding("unclosed-bracket", opener, message, opener=opener.text, closer=CLOSER[opener.text])
 
 
 def old_statement(region: Region) -> Iterator[Finding]:
@@ -283,15 +290,15 @@ def old_statement(region: Region) -> Iterator[Finding]:
     for statement in region.statements:
         first, second = statement.tokens[0], statement.tokens[1:2]
         if first.text in OLD_STATEMENTS and second and second[0].kind == "name":
-            yield _finding("old-mojo", first, message, old=first.text, new=OLD_STATEMENTS[first.text])
+            yield make_finding("old-mojo", first, message, old=first.text, new=OLD_STATEMENTS[first.text])
         if first.text == "def":
             for token, after in pairwise(statement.tokens):
                 if token.text in OLD_CONVENTIONS and after.kind == "name" and after.text not in KEYWORDS:
-                    yield _finding("old-mojo", token, message, old=token.text, new=OLD_CONVENTIONS[token.text])
+                    yield make_finding("old-mojo", token, message, old=token.text, new=OLD_CONVENTIONS[token.text])
     for statement, following in pairwise(region.statements):
         if text_of(statement.tokens) == "@ parameter" and following.tokens[0].text in ("if", "for"):
             old, new = f"@parameter {following.tokens[0].text}", f"comptime {following.tokens[0].text}"
-            yield _finding("old-mojo", statement.tokens[0], message, old=old, new=new)
+            yield make_finding("old-mojo", statement.tokens[0], message, old=old, new=new)
 
 
 def keyword_without_equals(region: Region) -> Iterator[Finding]:
@@ -301,28 +308,28 @@ def keyword_without_equals(region: Region) -> Iterator[Finding]:
             name = argument.value[0]
             sign = text_of(argument.value[1:2])
             if sign in (":", "==") and name.text in LAUNCH_KEYWORDS - region.names.keys():
-                yield _finding("keyword-without-equals", name, message, keyword=name.text, sign=sign)
+                yield make_finding("keyword-without-equals", name, message, keyword=name.text, sign=sign)
 
 
 def missing_comma(region: Region) -> Iterator[Finding]:
     message = _("A comma is missing between `{before}` and `{after}`.")
-    for launch in region.launches:
-        for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
+    for call in region.calls:
+        for argument in (*(call.parameters or ()), *(call.arguments or ())):
             if any(token.text in ("def", "lambda") for token in argument.value):
                 continue
             for before, after in pairwise(argument.value):
                 ends_a_value = before.kind in ("name", "number") or before.text in (")", "]")
                 if ends_a_value and after.kind in ("name", "number") and not {before.text, after.text} & KEYWORDS:
-                    yield _finding("missing-comma", after, message, before=before.text, after=after.text)
+                    yield make_finding("missing-comma", after, message, before=before.text, after=after.text)
 
 
 def missing_value(region: Region) -> Iterator[Finding]:
     message = _("Something is missing after `{sign}`.")
-    for launch in region.launches:
-        for argument in (*(launch.call.parameters or ()), *(launch.call.arguments or ())):
+    for call in region.calls:
+        for argument in (*(call.parameters or ()), *(call.arguments or ())):
             last = argument.value[-1]
             if last.text in NEED_A_VALUE:
-                yield _finding("missing-value", last, message, sign=last.text)
+                yield make_finding("missing-value", last, message, sign=last.text)
 
 
 # The region as a whole
@@ -342,7 +349,7 @@ def unknown_name(region: Region) -> Iterator[Finding]:
         suggestion = region.context if token in receivers else _near(name, region)
         if suggestion:
             reported.add(name)
-            yield _finding("unknown-name", token, message, name=name, suggestion=suggestion)
+            yield make_finding("unknown-name", token, message, name=name, suggestion=suggestion)
 
 
 def _references(region: Region) -> Iterator[Token]:
@@ -381,14 +388,14 @@ def unknown_method(region: Region) -> Iterator[Finding]:
             continue
         if method.text == "get_device_context":
             message = _("`{context}` is the DeviceContext already: use it without `.get_device_context()`.")
-            yield _finding("old-mojo", method, message, context=context.text)
+            yield make_finding("old-mojo", method, message, context=context.text)
         elif method.text in OLD_METHODS:
             message = _("`{old}` belongs to an older Mojo and has been removed: write `{new}`.")
-            yield _finding("old-mojo", method, message, old=method.text, new=method.text.rsplit("_", 1)[0])
+            yield make_finding("old-mojo", method, message, old=method.text, new=method.text.rsplit("_", 1)[0])
         elif method.text not in EXISTING_METHODS and difflib.get_close_matches(method.text, [LAUNCH], cutoff=0.8):
             message = _("`{context}` has no method `{method}`; did you mean `{suggestion}`?")
             values = {"context": context.text, "method": method.text, "suggestion": LAUNCH}
-            yield _finding("unknown-method", method, message, **values)
+            yield make_finding("unknown-method", method, message, **values)
 
 
 def missing_var(region: Region) -> Iterator[Finding]:
@@ -405,14 +412,14 @@ def missing_var(region: Region) -> Iterator[Finding]:
         for name, definition in definitions(statement).items():
             if definition.kind == "assignment" and name not in declared and name != "_":
                 declared.add(name)
-                yield _finding("missing-var", statement.tokens[0], message, name=name)
+                yield make_finding("missing-var", statement.tokens[0], message, name=name)
 
 
 def missing_context(region: Region) -> Iterator[Finding]:
     message = _("`enqueue_function` is a method of the DeviceContext: write `{context}.enqueue_function`.")
     for launch in region.launches:
         if launch.call.receiver is None and region.context and LAUNCH not in region.names:
-            yield _finding("missing-context", launch.call.name, message, context=region.context)
+            yield make_finding("missing-context", launch.call.name, message, context=region.context)
 
 
 def kernel_called_directly(region: Region) -> Iterator[Finding]:
@@ -433,7 +440,7 @@ def kernel_called_directly(region: Region) -> Iterator[Finding]:
             if _is_host_code(statement):
                 for call in find_calls(statement.tokens, name):
                     if call.arguments is not None and call.receiver is None and call.name not in in_launches:
-                        yield _finding("kernel-called-directly", call.name, message, name=name)
+                        yield make_finding("kernel-called-directly", call.name, message, name=name)
 
 
 def _is_host_code(statement: Statement) -> bool:
@@ -453,7 +460,7 @@ def nothing_launched(region: Region) -> Iterator[Finding]:
         elif token.text in (LAUNCH, "DeviceContext") or _may_hold_context(region.names.get(token.text), region.context):
             return
     message = _("Nothing is launched here: a launch is a call of `{context}.enqueue_function[…](…)`.")
-    yield _finding("no-launch", region.statements[0].tokens[0], message, context=region.context)
+    yield make_finding("no-launch", region.statements[0].tokens[0], message, context=region.context)
 
 
 def _may_hold_context(definition: Definition | None, context: str) -> bool:
@@ -472,19 +479,19 @@ def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
     definition = region.names.get(first.text)
     if first.text in region.kernels:
         message = _("The kernel goes into square brackets before the parentheses: `enqueue_function[{kernel}…](…)`.")
-        yield _finding("kernel-not-in-brackets", first, message, kernel=first.text)
+        yield make_finding("kernel-not-in-brackets", first, message, kernel=first.text)
     elif definition and definition.value and definition.value[0].text in ("TileTensor", "OutputTensor", "InputTensor"):
         message = _(
             "This launch does not say which kernel to run: name it in square brackets, `enqueue_function[kernel…](…)`."
         )
-        yield _finding("kernel-not-in-brackets", launch.call.name, message)
+        yield make_finding("kernel-not-in-brackets", launch.call.name, message)
 
 
 def kernel_twice(launch: Launch, region: Region) -> Iterator[Finding]:
     message = _("The kernel is named once now; `enqueue_function[kernel, kernel]` was the form of an older Mojo.")
     kernels = [argument for argument in launch.call.parameters or () if argument.keyword is None]
     if launch.kernel and len(kernels) > 1 and region.kernel(kernels[1].value):
-        yield _finding("kernel-twice", kernels[1].first, message)
+        yield make_finding("kernel-twice", kernels[1].first, message)
 
 
 def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -495,13 +502,13 @@ def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Findin
     for argument in launch.call.parameters or ():
         name = argument.value[0]
         if name.text in region.kernels and find_calls(argument.value, name.text)[0].arguments is not None:
-            yield _finding("kernel-called-in-brackets", name, message, kernel=name.text)
+            yield make_finding("kernel-called-in-brackets", name, message, kernel=name.text)
 
 
 def launch_not_called(launch: Launch, region: Region) -> Iterator[Finding]:
     message = _("The launch has no parentheses: the kernel's arguments, `grid_dim` and `block_dim` go into them.")
     if launch.call.arguments is None:
-        yield _finding("launch-not-called", launch.call.name, message)
+        yield make_finding("launch-not-called", launch.call.name, message)
 
 
 def missing_size(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -520,7 +527,7 @@ def missing_size(launch: Launch, region: Region) -> Iterator[Finding]:
     if by_keyword_only:
         for size, message in messages.items():
             if size not in call.keywords and size not in meant:
-                yield _finding(f"missing-{size.replace('_', '-')}", call.name, message)
+                yield make_finding(f"missing-{size.replace('_', '-')}", call.name, message)
 
 
 def unknown_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -532,13 +539,13 @@ def unknown_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
         if keyword in kernel_arguments:
             message = _("The kernel's arguments are passed by position: write `{value}` without `{keyword}=`.")
             values = {"keyword": keyword, "value": text_of(argument.value)}
-            yield _finding("kernel-argument-by-keyword", argument.first, message, **values)
+            yield make_finding("kernel-argument-by-keyword", argument.first, message, **values)
         elif suggestion:
             message = _("`enqueue_function` has no argument `{keyword}`; did you mean `{suggestion}`?")
-            yield _finding("unknown-keyword", argument.first, message, keyword=keyword, suggestion=suggestion)
+            yield make_finding("unknown-keyword", argument.first, message, keyword=keyword, suggestion=suggestion)
         else:
             message = _("`enqueue_function` has no argument `{keyword}`; the sizes are `grid_dim` and `block_dim`.")
-            yield _finding("unknown-keyword", argument.first, message, keyword=keyword)
+            yield make_finding("unknown-keyword", argument.first, message, keyword=keyword)
 
 
 def _meant_keyword(keyword: str, launch: Launch) -> str | None:
@@ -555,7 +562,7 @@ def repeated_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
     for argument in launch.call.arguments or ():
         if argument.keyword:
             if argument.keyword.text in seen:
-                yield _finding("repeated-keyword", argument.keyword, message, keyword=argument.keyword.text)
+                yield make_finding("repeated-keyword", argument.keyword, message, keyword=argument.keyword.text)
             seen.add(argument.keyword.text)
 
 
@@ -564,7 +571,7 @@ def positional_after_keyword(launch: Launch, region: Region) -> Iterator[Finding
     for before, argument in pairwise(launch.call.arguments or ()):
         if before.keyword and argument.keyword is None and not argument.unpacks:
             values = {"value": text_of(argument.value), "keyword": before.keyword.text}
-            yield _finding("positional-after-keyword", argument.first, message, **values)
+            yield make_finding("positional-after-keyword", argument.first, message, **values)
             return
 
 
@@ -583,7 +590,7 @@ def number_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
     values: dict[str, object] = {
         "kernel": launch.kernel.function.name,
         "count": len(wanted),
-        "names": _listed([argument.name for argument in wanted]),
+        "names": code_list([argument.name for argument in wanted]),
         "passed": len(passed),
     }
     owners = [_owner(argument, wanted, region) for argument in passed]
@@ -593,22 +600,22 @@ def number_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
             "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}.",
             len(wanted),
         )
-        yield _finding("too-many-arguments", passed[len(wanted)].first, message, **values)
+        yield make_finding("too-many-arguments", passed[len(wanted)].first, message, **values)
     elif None in owners or len(set(owners)) < len(owners):
         message = ngettext(
             "`{kernel}` takes {count} argument ({names}); this launch passes only {passed}.",
             "`{kernel}` takes {count} arguments ({names}); this launch passes only {passed}.",
             len(wanted),
         )
-        yield _finding("too-few-arguments", launch.call.name, message, **values)
+        yield make_finding("too-few-arguments", launch.call.name, message, **values)
     else:
         message = ngettext(
             "`{kernel}` takes {count} argument ({names}); this launch passes {passed}: missing is {missing}.",
             "`{kernel}` takes {count} arguments ({names}); this launch passes {passed}: missing is {missing}.",
             len(wanted),
         )
-        values["missing"] = _listed([argument.name for argument in wanted if argument not in owners])
-        yield _finding("too-few-arguments", launch.call.name, message, **values)
+        values["missing"] = code_list([argument.name for argument in wanted if argument not in owners])
+        yield make_finding("too-few-arguments", launch.call.name, message, **values)
 
 
 def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -621,7 +628,7 @@ def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
     for number, (declaration, given) in enumerate(zip(wanted, launch.call.positional, strict=True), start=1):
         owner = _owner(given, wanted, region)
         if owner and owner != declaration and _cannot_stand_for(owner, declaration, launch.kernel.function, region):
-            yield _finding(
+            yield make_finding(
                 "argument-order",
                 given.first,
                 message,
@@ -629,7 +636,7 @@ def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
                 kernel=launch.kernel.function.name,
                 wanted=declaration.name,
                 given=given.name,
-                names=_listed([argument.name for argument in wanted]),
+                names=code_list([argument.name for argument in wanted]),
             )
             return
 
@@ -692,7 +699,7 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
     values = {
         "kernel": function.name,
         "count": len(function.parameters),
-        "names": _listed([parameter.name for parameter in function.parameters]),
+        "names": code_list([parameter.name for parameter in function.parameters]),
     }
     if len(positional) > len(by_position):
         message = ngettext(
@@ -701,7 +708,7 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
             len(function.parameters),
         )
         extra = positional[len(by_position)]
-        yield _finding("too-many-parameters", extra.first, message, extra=text_of(extra.value), **values)
+        yield make_finding("too-many-parameters", extra.first, message, extra=text_of(extra.value), **values)
         return
 
     # A parameter left out in the middle shifts all that follow, so names say better than positions what is missing.
@@ -716,10 +723,10 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
     ]
     if missing and not given:
         message = _("`{kernel}` needs its compile-time parameters in square brackets: `{kernel}[…]` with {names}.")
-        yield _finding("missing-parameters", launch.call.name, message, **values)
+        yield make_finding("missing-parameters", launch.call.name, message, **values)
     elif missing and len(positional) + len(keywords) < len(function.parameters):
         message = _("`{kernel}` needs the compile-time parameters {names}; missing is {missing}.")
-        yield _finding("missing-parameters", given[0].first, message, missing=_listed(missing), **values)
+        yield make_finding("missing-parameters", given[0].first, message, missing=code_list(missing), **values)
 
 
 def unknown_parameter(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -729,8 +736,12 @@ def unknown_parameter(launch: Launch, region: Region) -> Iterator[Finding]:
     known = [parameter.name for parameter in launch.kernel.function.parameters]
     for argument in launch.kernel.given or ():
         if argument.keyword and argument.keyword.text not in known:
-            values = {"kernel": launch.kernel.function.name, "keyword": argument.keyword.text, "names": _listed(known)}
-            yield _finding("unknown-parameter", argument.keyword, message, **values)
+            values = {
+                "kernel": launch.kernel.function.name,
+                "keyword": argument.keyword.text,
+                "names": code_list(known),
+            }
+            yield make_finding("unknown-parameter", argument.keyword, message, **values)
 
 
 def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -753,14 +764,14 @@ def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
         given, right = region.expand(argument.value), region.meaning(wanted.name)
         others = {region.meaning(parameter.name) for parameter in parameters}
         if given is not None and right is not None and given != right and given in others:
-            yield _finding(
+            yield make_finding(
                 "parameter-order",
                 argument.value[0],
                 message,
                 given=text_of(argument.value),
                 kernel=launch.kernel.function.name,
                 wanted=wanted.name,
-                names=_listed([parameter.name for parameter in parameters if parameter.passing != "inferred"]),
+                names=code_list([parameter.name for parameter in parameters if parameter.passing != "inferred"]),
             )
             return
 
@@ -786,20 +797,20 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
     is_list = at.text == "[" and closing(expression, 0) == len(expression) - 1
     if is_list or (len(expression) == 1 and at.kind == "string"):
         message = _("`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither.")
-        yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+        yield make_finding("size-type", at, message, keyword=keyword, given=text_of(expression))
         return
 
     value = region.value(expression)
     sizes = value if isinstance(value, tuple) else (value,)
     if any(isinstance(size, float) for size in sizes):
         message = _("`{keyword}` counts in whole numbers; `{given}` is not one.")
-        yield _finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+        yield make_finding("size-type", at, message, keyword=keyword, given=text_of(expression))
     elif len(sizes) > 3:
         message = _("`{keyword}` has at most three dimensions (x, y, z); here are {count}.")
-        yield _finding("too-many-dimensions", at, message, keyword=keyword, count=len(sizes))
+        yield make_finding("too-many-dimensions", at, message, keyword=keyword, count=len(sizes))
     elif any(isinstance(size, int) and size < 1 for size in sizes):
         message = _("`{keyword}` is {value} here; it must be at least 1 in every dimension.")
-        yield _finding("size-not-positive", at, message, keyword=keyword, value=value)
+        yield make_finding("size-not-positive", at, message, keyword=keyword, value=value)
     elif keyword == "block_dim":
         threads = 1
         for size in sizes:
@@ -810,7 +821,7 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
                 "A block of {threads} threads is too large: a GPU takes at most {limit} threads in a block.",
                 threads,
             )
-            yield _finding("block-too-large", at, message, threads=threads, limit=MAX_THREADS_PER_BLOCK)
+            yield make_finding("block-too-large", at, message, threads=threads, limit=MAX_THREADS_PER_BLOCK)
 
 
 SYNTAX_RULES = (
