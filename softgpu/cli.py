@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import softgpu
 from softgpu.checks import CHECKS, Check, Severity
@@ -62,11 +64,25 @@ def _run_program(program: Path, arguments: Sequence[str]) -> None:
     """As `python PROGRAM ARGS` does: the program's own arguments, and its folder first on the path."""
     sys.argv = [str(program), *arguments]
     sys.path.insert(0, str(program.resolve().parent))
+    sys.excepthook = partial(_show, program, sys.excepthook)
     try:
         runpy.run_path(str(program), run_name="__main__")
     except SystemExit as ending:
         if ending.code not in (None, 0):
             raise
+
+
+def _show(
+    program: Path,
+    show: Callable[..., object],
+    kind: type[BaseException],
+    error: BaseException,
+    traceback: TracebackType | None,
+) -> None:
+    """Show what the program raised with the frames of its own, and not those of what runs it."""
+    while traceback and traceback.tb_frame.f_code.co_filename != str(program):
+        traceback = traceback.tb_next
+    show(kind, error.with_traceback(traceback), traceback)
 
 
 class _Printer(Observer):
@@ -75,6 +91,7 @@ class _Printer(Observer):
     def __init__(self, checks: Sequence[Check]):
         self._checks = checks
         self._printed = [0] * len(checks)
+        self._launches = 0
 
     @property
     def errors(self) -> int:
@@ -83,6 +100,9 @@ class _Printer(Observer):
     @property
     def warnings(self) -> int:
         return sum(self._count(check, Severity.WARNING) for check in self._checks)
+
+    def launch_begin(self, launch: Launch) -> None:
+        self._launches += 1
 
     def launch_end(self, launch: Launch) -> None:
         for number, check in enumerate(self._checks):
@@ -93,6 +113,8 @@ class _Printer(Observer):
 
     def print_summary(self) -> None:
         lines = []
+        if not self._launches:
+            lines.append("No kernel was launched in this process: there was nothing to check")
         for check in self._checks:
             errors, warnings = self._count(check, Severity.ERROR), self._count(check, Severity.WARNING)
             name = type(check).__name__.upper()

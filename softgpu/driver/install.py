@@ -42,10 +42,16 @@ def install() -> Launcher:
         raise SoftGPUError(
             f"SOFTGPU_ARCH is {os.environ['SOFTGPU_ARCH']}, but softgpu can be {' or '.join(ARCHITECTURES)}"
         )
-    folder = built_driver()
+    try:
+        folder, stand_in = built_driver(), assembler()
+    except OSError as error:
+        raise SoftGPUError(
+            f"softgpu's driver cannot be kept in {cache_folder()} ({error.strerror}): set SOFTGPU_CACHE_DIR to a "
+            "folder that can be written"
+        ) from error
     # MAX caches what the assembler made, so a real GPU must never share this cache: it would be given text.
     os.environ["MODULAR_CACHE_DIR"] = str(cache_folder() / "modular")
-    os.environ["MODULAR_NVPTX_COMPILER_PATH"] = str(assembler())
+    os.environ["MODULAR_NVPTX_COMPILER_PATH"] = str(stand_in)
     # Every buffer an allocation of its own, so that an access past its end cannot land in a neighbour unseen.
     os.environ["MODULAR_DEVICE_CONTEXT_MEMORY_MANAGER_SIZE_PERCENT"] = "0"
 

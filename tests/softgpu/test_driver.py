@@ -224,7 +224,7 @@ def test_without_softgpu_there_is_no_gpu_and_the_cache_is_another(tmp_path):
 def test_the_driver_is_built_once_by_processes_that_start_together(tmp_path):
     program = """
         import os
-        from softgpu.driver.build import assembler, built_driver
+        from softgpu.driver.build import built_driver, assembler
         print(built_driver(), sorted(os.listdir(built_driver())), os.access(assembler(), os.X_OK))
     """
     file = tmp_path / "program.py"
@@ -268,6 +268,45 @@ def test_installing_after_a_real_driver_is_refused(tmp_path):
     """
     result = run(tmp_path, program, command=())
     assert result.stdout.startswith("softgpu.install() came too late:"), result.stderr
+
+
+def test_what_a_program_raises_is_shown_as_python_shows_it(tmp_path):
+    program = """
+        def fails():
+            raise ValueError("of the program's own")
+        fails()
+    """
+    softgpu, python = run(tmp_path, program), run(tmp_path, program, command=())
+    assert (softgpu.returncode, softgpu.stderr) == (python.returncode, python.stderr)
+    assert run(tmp_path, "def fails(:").stderr == run(tmp_path, "def fails(:", command=()).stderr
+
+
+def test_the_programs_exit_status_is_that_of_the_command(tmp_path):
+    for status in (0, 3):
+        assert run(tmp_path, f"import sys; sys.exit({status})").returncode == status
+
+
+def test_checks_of_a_program_without_kernels_say_so(tmp_path):
+    result = run(tmp_path, "print('hello')", command=("-m", "softgpu.cli", "run", "--check", "memcheck"))
+    assert result.stdout.splitlines()[:2] == [
+        "hello",
+        "========= No kernel was launched in this process: there was nothing to check",
+    ]
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SOFTGPU_ARCH", "sm_70", "softgpu: SOFTGPU_ARCH is sm_70, but softgpu can be sm_80 or sm_90\n"),
+        ("SOFTGPU_CACHE_DIR", "/proc/none", "softgpu: softgpu's driver cannot be kept in /proc/none (No such file"),
+    ],
+)
+def test_an_environment_that_does_not_do_is_one_sentence(tmp_path, monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    result = run(tmp_path, "print('hello')")
+    assert (result.stdout, result.returncode) == ("", 1)
+    assert result.stderr.startswith(expected) and result.stderr.count("\n") == 1
 
 
 def test_a_missing_program_is_one_sentence(tmp_path):
