@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from softgpu import scheduler
-from softgpu.errors import KernelError, LaunchError
+from softgpu.errors import InstructionBudgetExceeded, KernelError, LaunchError
 from softgpu.events import ReleasesMatter, Rows
 from softgpu.machine import Launch
+from softgpu.memory import Allocation
 from softgpu.observers import Observer
 
 if TYPE_CHECKING:
@@ -30,17 +33,34 @@ _CHUNK_THREADS = 1 << 18
 _CHUNK_SHARED_BYTES = 1 << 22
 """Of chunks that nobody must see in lock-step: observers may keep many times that."""
 
+EARLY_INSTRUCTIONS = 2048
+"""Issued in lock-step before a process loads the native engine, which takes longer than these: half a second."""
+_MOST_EARLY_BYTES = 1 << 26
+"""Of what is copied, so that a launch can be undone."""
 
-def run(launch: Launch, budget: int | None, engine: str | None = None, shuffle_seed: int | None = None) -> None:
+_issued_early = 0
+
+
+def run(
+    launch: Launch,
+    budget: int | None,
+    engine: str | None = None,
+    shuffle_seed: int | None = None,
+    undoable: Sequence[Allocation] | None = None,
+) -> None:
     """Execute a launch to its end. Raises KernelError, or LaunchError where the engine asked for cannot run it.
 
     Chunks of blocks that an observer follows who must see them in lock-step run so; the others run as native code.
+    `undoable` is all of the memory that the launch may change, if only this process uses it.
     """
     engine = engine or default
     if engine not in (None, *ENGINES):
         raise LaunchError(f"there is no engine '{engine}': it is one of {', '.join(ENGINES)}")
     if engine == "lockstep":
         scheduler.run(launch, budget or scheduler.DEFAULT_BUDGET, shuffle_seed)
+        return
+    chooses = engine is None and budget is None and shuffle_seed is None
+    if chooses and undoable is not None and _run_early(launch, undoable):
         return
     witnesses = [observer for observer in launch.observers if _overrides(observer, _LOCKSTEP_HOOKS)]
     others = [observer for observer in launch.observers if observer not in witnesses]
@@ -54,6 +74,33 @@ def run(launch: Launch, budget: int | None, engine: str | None = None, shuffle_s
         scheduler.run(launch, budget or scheduler.DEFAULT_BUDGET, shuffle_seed)
     else:
         _run_native(launch, budget, compiled, chunks, others)
+
+
+def _run_early(launch: Launch, undoable: Sequence[Allocation]) -> bool:
+    """Run a small launch in lock-step while the native engine is not loaded. Returns whether that was done; a launch
+    that turns out not to be small is undone. How long it takes does not matter, so that every run does the same."""
+    global _issued_early
+    if "softgpu.native" in sys.modules or launch.observers or _issued_early >= EARLY_INSTRUCTIONS:
+        return False
+    if threading.active_count() > 1:
+        return False  # what other threads change must not be undone
+    chunks = -(-launch.block_count // scheduler.blocks_per_chunk(launch))
+    budget = (EARLY_INSTRUCTIONS - _issued_early) // chunks
+    operations = launch.program.operations
+    prints = any(operation.instruction.opcode == "call" for operation in operations)  # which cannot be undone
+    if prints or len(operations) > budget or sum(one.nbytes for one in undoable) > _MOST_EARLY_BYTES:
+        return False
+    before = [one.data.copy() for one in undoable]
+    try:
+        scheduler.run(launch, budget)
+    except InstructionBudgetExceeded:
+        for allocation, data in zip(undoable, before, strict=True):
+            allocation.data[:] = data
+        launch.failure = None
+        _issued_early = EARLY_INSTRUCTIONS
+        return False
+    _issued_early += chunks * launch.chunk.clock
+    return True
 
 
 def _overrides(observer: Observer, hooks: Sequence[str]) -> bool:

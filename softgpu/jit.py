@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,22 @@ def kept(decorate: Callable[[bool], Any]) -> Any:
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:
         file._source_stamp = (file._source_stamp, _sources())
+        file.load = partial(_load, file.load)
     return compiled
+
+
+def _load(load: Callable[[Any], Any], key: Any) -> Any:
+    """What the cache has, by numba's own function."""
+    found = load(key)
+    if found is None:
+        _announce()
+    return found
+
+
+@cache
+def _announce() -> None:
+    """Say why it takes so long."""
+    print("softgpu: compiling its own loops, which takes some ten seconds, but only once", file=sys.stderr, flush=True)
 
 
 def jit(function: Callable) -> Any:

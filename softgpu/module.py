@@ -97,7 +97,7 @@ class Module:
         if len(args) != len(parameters):
             raise LaunchError(f"kernel {kernel_name} takes {len(parameters)} arguments, but {len(args)} were given")
         memory = self._memory
-        buffers: dict[tuple[int, int], int] = {}
+        buffers: dict[tuple[int, int], Allocation] = {}
         values = []
         try:
             for number, (argument, parameter) in enumerate(zip(args, parameters, strict=True)):
@@ -106,8 +106,8 @@ class Module:
                     # Two arguments that are the same memory must have the same address.
                     key = (argument.ctypes.data, argument.nbytes)
                     if key not in buffers:
-                        buffers[key] = memory.allocate(argument, f"argument {number}").base
-                    values.append(np.uint64(buffers[key]).tobytes())
+                        buffers[key] = memory.allocate(argument, f"argument {number}")
+                    values.append(np.uint64(buffers[key].base).tobytes())
                 else:
                     values.append(_scalar_bytes(number, argument, parameter))
             self.launch_raw(
@@ -121,10 +121,11 @@ class Module:
                 instruction_budget,
                 engine,
                 shuffle_seed,
+                tuple(buffers.values()),
             )
         finally:
-            for address in buffers.values():
-                memory.free(address)
+            for allocation in buffers.values():
+                memory.free(allocation.base)
 
     def launch_raw(
         self,
@@ -138,8 +139,13 @@ class Module:
         instruction_budget: int | None = None,
         engine: str | None = None,
         shuffle_seed: int | None = None,
+        own: Sequence[Allocation] | None = None,
     ) -> None:
-        """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter."""
+        """As `launch`, but on a global memory of the caller's, and with the bytes of each parameter.
+
+        `own` is given if the kernel can change nothing but these allocations and the module's variables, and only this
+        process uses them: then the launch can be undone, and so begin before its kernel is translated.
+        """
         _check_number("shared_bytes", shared_bytes, 0)
         if instruction_budget is not None:
             _check_number("instruction_budget", instruction_budget, 1)
@@ -173,7 +179,8 @@ class Module:
         launch.number = next(memory.launch_numbers)
         if not any(observer.follows_writes for observer in launch.observers):
             memory.assume_written()
-        engines.run(launch, instruction_budget, engine, shuffle_seed)
+        undoable = None if own is None else (*own, *self._variables[memory].values())
+        engines.run(launch, instruction_budget, engine, shuffle_seed, undoable)
 
     def symbols(self, memory: Memory) -> dict[str, int]:
         """The addresses of the module's .global and .const variables, placed in a memory on first use."""
