@@ -259,7 +259,7 @@ def test_wrong_launches_are_refused_once_and_at_the_right_place(rule: str, regio
 def test_every_rule_is_tested() -> None:
     source = (ROOT / "workbook/lint.py").read_text()
     named = set(re.findall(r'_finding\(\s*"([a-z-]+)"', source)) | {"missing-grid-dim", "missing-block-dim"}
-    assert named == {case.values[0] for case in WRONG}
+    assert named == {case.values[0] for case in WRONG} | {"int-passed"}
 
 
 @pytest.mark.parametrize(
@@ -364,6 +364,26 @@ def test_names_of_another_op_are_read_from_its_text() -> None:
     assert [finding.rule for finding in found] == ["missing-grid-dim", "parameter-order", "block-too-large"]
     assert "takes `dtype`" in found[1].message
     assert "1088" in found[2].message
+
+
+VECTORS = (ROOT / "problems/t2/op.mojo").read_text()
+VECTOR_KERNELS = {"kernels.vector_addition": (ROOT / "kernels/vector_addition.mojo").read_text()}
+
+
+@pytest.mark.parametrize(
+    ("region", "rules"),
+    [
+        ("ctx.enqueue_function[vector_addition_kernel[Layout, dtype]]({size}, {sizes})", []),
+        ("ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](size, {sizes})", ["int-passed"]),
+        ("add_on_cpu(output, lhs, rhs, size)", ["no-launch"]),  # a function of the op that is given no context
+        ("add_on_gpu(output, lhs, rhs, size, ctx)", []),
+    ],
+)
+def test_an_op_with_functions_of_its_own_and_a_size_that_is_passed(region: str, rules: list[str]) -> None:
+    sizes = "grid_dim=ceildiv(size, TPB), block_dim=TPB"
+    region = region.replace("({size}", "(output, lhs, rhs, Int32(size)").replace("(size", "(output, lhs, rhs, size")
+    found = lint(region.replace("{sizes}", sizes), VECTORS, VECTOR_KERNELS)
+    assert [finding.rule for finding in found] == rules
 
 
 MOJO_PIECES = st.sampled_from(

@@ -57,8 +57,15 @@ KNOWN_REASONS = (
     (
         r"Int and UInt do not conform to DevicePassable",
         N_(
-            "An `Int` cannot be passed to a kernel. The kernel gets its sizes as compile-time parameters, in the "
-            "square brackets."
+            "An `Int` cannot be passed to a kernel, since a GPU may count with fewer bits. A number that is known when "
+            "the op is compiled goes into the square brackets; another one is passed as `Int32(…)`."
+        ),
+    ),
+    (
+        r"sm_count and thread_count must be known",
+        N_(
+            "`foreach` is compiled for a GPU here, but the graph runs on the CPU. Pass on what the op is told: "
+            "`foreach[target=target](…)`."
         ),
     ),
     (

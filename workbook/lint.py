@@ -457,16 +457,22 @@ def nothing_launched(region: Region) -> Iterator[Finding]:
         if token.text == region.context:
             if following[:1] != ["."] or following[-1] not in METHODS_THAT_LAUNCH_NOTHING:
                 return
-        elif token.text in (LAUNCH, "DeviceContext") or _may_hold_context(region.names.get(token.text), region.context):
+        elif token.text in (LAUNCH, "DeviceContext") or _may_hold_context(token.text, region):
             return
     message = _("Nothing is launched here: a launch is a call of `{context}.enqueue_function[…](…)`.")
     yield make_finding("no-launch", region.statements[0].tokens[0], message, context=region.context)
 
 
-def _may_hold_context(definition: Definition | None, context: str) -> bool:
+def _may_hold_context(name: str, region: Region) -> bool:
+    definition = region.names.get(name)
     if definition is None:
         return False
-    return definition.kind == "def" or context in {token.text for token in definition.value}
+    if definition.kind == "def":
+        # A function of the op's own module has a context only if one is passed to it, or it makes one.
+        function = read_function(region.op_text, name) if name not in region.own_names else None
+        words = [*function.body, *(token for each in function.arguments for token in each.type)] if function else []
+        return function is None or "DeviceContext" in {token.text for token in words}
+    return region.context in {token.text for token in definition.value}
 
 
 # The call of enqueue_function
@@ -639,6 +645,20 @@ def order_of_arguments(launch: Launch, region: Region) -> Iterator[Finding]:
                 names=code_list([argument.name for argument in wanted]),
             )
             return
+
+
+def int_passed(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = _("`{given}` is an `Int`, which cannot be passed to a kernel: pass `{type}({given})`.")
+    wanted = _countable_arguments(launch)
+    if len(wanted) != len(launch.call.positional):
+        return
+    for declaration, given in zip(wanted, launch.call.positional, strict=True):
+        definition = region.op_names.get(given.name or "")
+        if definition is None or definition.kind != "argument" or given.name in region.own_names:
+            continue
+        if text_of(definition.value) == "Int" and declaration.type_text in ("Int32", "UInt32", "Int64", "UInt64"):
+            values = {"given": given.name, "type": declaration.type_text}
+            yield make_finding("int-passed", given.first, message, **values)
 
 
 def _countable_arguments(launch: Launch) -> tuple[Declaration, ...]:
@@ -846,6 +866,7 @@ CALL_RULES = (
 KERNEL_RULES = (
     number_of_arguments,
     order_of_arguments,
+    int_passed,
     number_of_parameters,
     unknown_parameter,
     order_of_parameters,

@@ -121,7 +121,7 @@ def arguments_in_order(call: Call, region: Region) -> Iterator[Finding]:
     roles = [role(argument, region) for argument in call.positional]
     names = _offered(region)
     for number, (argument, given, wanted) in enumerate(zip(call.positional, roles, ARGUMENTS, strict=False), start=1):
-        if given is not None and given != wanted and (wanted in roles or len(roles) == len(ARGUMENTS)):
+        if len(roles) == len(ARGUMENTS) and given not in (None, wanted):
             message = _("Argument {number} of `foreach` cannot be `{given}`. It takes, in this order: {names}.")
             values = {"number": number, "given": argument.name, "names": names}
             yield make_finding("argument-order", argument.first, message, **values)

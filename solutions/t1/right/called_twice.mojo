@@ -1,0 +1,2 @@
+foreach[target=target](add_one, output, ctx)
+foreach[target=target](add_one, output, ctx)

@@ -1,0 +1,1 @@
+foreach[target=target](func=add_one, tensor=output, ctx=ctx)

@@ -1,0 +1,1 @@
+foreach[target=target, simd_width=1](add_one, output, ctx)

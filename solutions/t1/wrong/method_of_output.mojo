@@ -1,0 +1,1 @@
+output.foreach[target=target](add_one, ctx)

@@ -1,0 +1,1 @@
+foreach(add_one, output, ctx)

@@ -1,0 +1,2 @@
+comptime if target == "cpu":
+    foreach(add_one, output, ctx)

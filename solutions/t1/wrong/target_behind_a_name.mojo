@@ -1,0 +1,2 @@
+comptime device = "gpu"
+foreach[target=device](add_one, output, ctx)

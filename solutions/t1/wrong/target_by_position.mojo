@@ -1,0 +1,1 @@
+foreach[target](add_one, output, ctx)

@@ -1,0 +1,1 @@
+foreach[target="cpu"](add_one, output, ctx)

@@ -1,0 +1,1 @@
+foreach[target="gpu"](add_one, output, ctx)

@@ -1,0 +1,1 @@
+foreach[target=target](add_one, output, ctx, target)

@@ -1,0 +1,1 @@
+for_each[target=target](add_one, output, ctx)

@@ -1,0 +1,1 @@
+add_on_cpu(output, lhs, rhs, size)

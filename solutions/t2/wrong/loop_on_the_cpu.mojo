@@ -1,0 +1,2 @@
+for i in range(size):
+    output[i] = lhs[i] + rhs[i]

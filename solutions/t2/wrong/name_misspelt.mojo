@@ -1,0 +1,8 @@
+ctx.enqueue_function[vector_additon_kernel[Layout, dtype]](
+    output,
+    lhs,
+    rhs,
+    Int32(size),
+    grid_dim=ceildiv(size, TPB),
+    block_dim=TPB,
+)

@@ -1,0 +1,8 @@
+ctx.enqueue_function[vector_addition_kernel[dtype, Layout]](
+    output,
+    lhs,
+    rhs,
+    Int32(size),
+    grid_dim=ceildiv(size, TPB),
+    block_dim=TPB,
+)

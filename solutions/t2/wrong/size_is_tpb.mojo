@@ -1,0 +1,8 @@
+ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](
+    output,
+    lhs,
+    rhs,
+    Int32(TPB),
+    grid_dim=ceildiv(size, TPB),
+    block_dim=TPB,
+)

@@ -1,0 +1,7 @@
+ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](
+    output,
+    lhs,
+    rhs,
+    grid_dim=ceildiv(size, TPB),
+    block_dim=TPB,
+)
