@@ -124,7 +124,8 @@ def _hazard_name(launch: Launch, row: NDArray[np.int64]) -> str:
     """RAW, WAR or WAW: of a write and a read, which the program means to come first.
 
     That is not what came first in this run. The write is meant to be first if the read can be reached from it without
-    passing a barrier; if each can be reached from the other, the one that stands first in the program.
+    passing a barrier, be it in the next iteration of a loop, as in a reduction; if neither can be reached from the
+    other, the one that stands first in the program.
     """
     from softgpu.checks import races
 
@@ -132,7 +133,7 @@ def _hazard_name(launch: Launch, row: NDArray[np.int64]) -> str:
     if row[races.BOTH_WRITE]:
         return "WAW"
     forward, backward = _reaches(launch, write, read), _reaches(launch, read, write)
-    write_first = write <= read if forward == backward else forward
+    write_first = forward or (not backward and write <= read)
     return "RAW" if write_first else "WAR"
 
 

@@ -197,6 +197,15 @@ RACES = {
         "shared",
     ),
     "one buffer where two are needed": (DOUBLE_BUFFER.format(swap=""), "WAR", "shared"),
+    "no barrier between the steps of a reduction": (
+        """st.shared.u32 [%r3], %r1; bar.sync 0; mov.u32 %r6, 1;
+        step: mad.lo.u32 %r7, %r6, 2, -1; and.b32 %r7, %r7, %r1; setp.ne.u32 %p2, %r7, 0; @%p2 bra added;
+        mad.lo.u32 %r7, %r6, 4, %r3; ld.shared.u32 %r8, [%r7]; ld.shared.u32 %r9, [%r3];
+        add.u32 %r9, %r9, %r8; st.shared.u32 [%r3], %r9;
+        added: shl.b32 %r6, %r6, 1; setp.le.u32 %p2, %r6, 32; @%p2 bra step; ret;""",
+        "RAW",
+        "shared",
+    ),
     "overlapping bytes": (
         """mov.u32 %r6, tile; add.u32 %r6, %r6, %r1; st.shared.u8 [%r6], %r1;
         @%p1 ld.shared.u32 %r7, [tile+60]; ret;""",
