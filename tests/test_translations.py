@@ -23,10 +23,19 @@ def test_everything_is_translated(code):
 
 
 @pytest.fixture
-def german(tmp_path, monkeypatch):
-    """The path of its catalogue, in which every text is translated, and its notebooks too."""
-    shutil.rmtree(rooms.NOTEBOOKS / "ko")
+def english(tmp_path, monkeypatch):
+    """A workbook with one notebook, which is not translated."""
+    for path in rooms.NOTEBOOKS.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != NAME:
+            path.unlink()
     monkeypatch.setattr(language, "catalogues", lambda: tmp_path / "locale")
+
+
+@pytest.fixture
+def german(english):
+    """The path of its catalogue, in which every text is translated, and its notebook too."""
     translations.update("de")
     for entry in edited(language.catalogue_file("de")):
         entry.string = said(entry.id) if isinstance(entry.id, str) else tuple(map(said, entry.id))
@@ -66,16 +75,15 @@ def change_entry(path, beginning, **values):
     assert found == 1
 
 
-def test_a_new_language_begins_with_everything_left_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(language, "catalogues", lambda: tmp_path / "locale")
+def test_a_new_language_begins_with_everything_left_to_do(english):
     assert list(translations.catalogue_problems("de")) == ["locale/de: there is no catalogue."]
     assert list(translations.notebook_problems("de")) == [f"notebooks/de: {NAME} is missing."]
     translations.update("de")
     texts = sum(bool(entry.id) for entry in translations.template())
     assert len(list(translations.catalogue_problems("de"))) == texts > 200
-    english = nbformat.read(rooms.NOTEBOOKS / NAME, as_version=4)
+    cells = nbformat.read(rooms.NOTEBOOKS / NAME, as_version=4).cells
     untranslated = [line for line in translations.notebook_problems("de") if line.endswith("is not translated.")]
-    assert len(untranslated) == sum(cell.cell_type == "markdown" for cell in english.cells)
+    assert len(untranslated) == sum(cell.cell_type == "markdown" for cell in cells)
 
 
 def test_a_new_language_needs_no_code(german, speak, puzzle):
