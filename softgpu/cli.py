@@ -57,7 +57,7 @@ def _checks(names: str) -> list[Check]:
     for name in chosen:
         if name not in CHECKS:
             raise argparse.ArgumentTypeError(f"there is no check '{name}'; choose all, or some of {', '.join(CHECKS)}")
-    return [CHECKS[name]() for name in dict.fromkeys(chosen)]
+    return [check() for name, check in CHECKS.items() if name in chosen]
 
 
 def _run_program(program: Path, arguments: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ CHECKS: dict[str, type[Check]] = {
     "initcheck": Initcheck,
     "synccheck": Synccheck,
 }
-"""The checks by name."""
+"""The checks by name, in the order in which one launch is told to them: initcheck asks racecheck."""
 
 __all__ = [
     "CHECKS",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from softgpu.checks.report import Report, Severity, name_global, name_shared, named, place_of, thread_of, times
+from softgpu.checks.racecheck import Racecheck
+from softgpu.checks.report import Place, Report, Severity, name_global, name_shared, named, place_of, thread_of, times
 from softgpu.events import EventKind, Rows
 from softgpu.machine import Chunk, Launch
 from softgpu.observers import Observer
@@ -25,8 +26,8 @@ class Initcheck(Observer):
     as written. What a kernel wrote stays written for later launches. That is only known of launches that initcheck
     follows: after a launch without it, all that was allocated by then counts as written.
 
-    `reports` has one report an instruction. Of threads that race, a read is among them if it came before the write in
-    this run.
+    `reports` has one report an instruction. A read that came before the write in this run, because nothing orders the
+    two, is racecheck's to tell if a Racecheck stands before this check among the observers.
     """
 
     follows_writes = True
@@ -60,9 +61,9 @@ class Initcheck(Observer):
 
             writes.end_launch(self._written, launch)
             found = self._written.found
-            self.reports += [
-                self._report(launch, pc, found[pc]) for pc in np.flatnonzero(found[:, writes.COUNT]).tolist()
-            ]
+            reports = [self._report(launch, pc, found[pc]) for pc in np.flatnonzero(found[:, writes.COUNT]).tolist()]
+            raced = _read_too_early(launch)
+            self.reports += [report for report in reports if (report.places[0], report.variable) not in raced]
         for allocation in launch.memory.allocations:
             if allocation.written is not None and allocation.written.all():
                 allocation.written = None
@@ -100,3 +101,9 @@ class Initcheck(Observer):
             variable=variable,
             index=index,
         )
+
+
+def _read_too_early(launch: Launch) -> set[tuple[Place, str]]:
+    """Reads of a variable that racecheck has told to race with a write which should come first."""
+    races = [race for check in launch.observers if isinstance(check, Racecheck) for race in check.launch_reports()]
+    return {(place, race.variable) for race in races if race.hazard != "WAR" for place in race.places}

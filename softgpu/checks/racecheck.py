@@ -38,6 +38,7 @@ class Racecheck(Observer):
     def launch_begin(self, launch: Launch) -> None:
         if launch.block_count * launch.threads_per_block > MAX_THREADS:
             raise LaunchError(f"racecheck can follow {MAX_THREADS} threads; check a smaller grid")
+        self._earlier_reports = len(self.reports)
         self._order: Ordering | None = None
         self._races: Races | None = None
         self._chunk: Chunk | None = None
@@ -74,6 +75,10 @@ class Racecheck(Observer):
             order = np.lexsort((found[:, races.ADDRESS], found[:, races.PC_B], found[:, races.PC_A]))
             self.reports += [self._report(launch, row) for row in found[order]]
         del self._races, self._order, self._chunk
+
+    def launch_reports(self) -> list[Report]:
+        """Those of the last launch."""
+        return self.reports[self._earlier_reports :]
 
     def _report(self, launch: Launch, row: NDArray[np.int64]) -> Report:
         from softgpu.checks import races

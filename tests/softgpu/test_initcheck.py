@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softgpu import Initcheck, Memory, Module
+from softgpu import Initcheck, Memory, Module, Racecheck
 
 pytestmark = pytest.mark.usefixtures("every_engine")
 
@@ -59,6 +59,26 @@ def test_what_nothing_wrote(kernel, code, where, count):
 )
 def test_what_something_wrote(kernel, code):
     assert check(kernel(BEGIN + code + " ret;")) == []
+
+
+@pytest.mark.parametrize(
+    "code, unwritten",
+    [
+        ("xor.b32 %r5, %r3, 128; ld.shared.u32 %r4, [%r5]; bar.sync 0; st.shared.u32 [%r3], 1;", 1),
+        ("st.shared.u32 [%r3], 1; xor.b32 %r5, %r3, 128; ld.shared.u32 %r4, [%r5];", 0),
+        ("@%p1 st.shared.u32 [tile], 1; atom.shared.add.u32 %r4, [tile], 1;", 0),
+        ("cp.async.ca.shared.global [%r3], [%rd2], 4; ld.shared.u32 %r4, [%r3];", 0),
+        ("ld.shared.u32 %r4, [%r3+4]; st.shared.u32 [%r3], 1;", 1),
+        ("st.shared.u32 [%r3], 1; xor.b32 %r5, %r3, 128; ld.shared.u32 %r4, [%r5]; ld.shared.u32 %r4, [tile+512];", 1),
+    ],
+)
+def test_a_read_that_races_with_the_write_before_it_is_told_once(kernel, code, unwritten):
+    checks = Racecheck(), Initcheck()
+    module = kernel(BEGIN + code.replace("; ", ";\n") + " ret;")
+    for _ in range(2):
+        module.launch("k", 2, 64, [np.zeros(1024, np.uint32)], observers=checks)
+    assert len(checks[1].reports) == 2 * unwritten
+    assert bool(checks[0].reports) == ("bar.sync" not in code)
 
 
 def test_global_memory_over_several_launches(kernel):

@@ -34,6 +34,12 @@ MISUSES = {
         4,
     ),
     "a thread outside its own mask": ("bar.warp.sync 0xffff; ret;", "Invalid arguments", "mask 0x0000ffff", 64),
+    "a shuffle between a thread outside its own mask and another": (
+        "shfl.sync.bfly.b32 %r4, %r1, 8, 31, 0x7fffffff; ret;",
+        "Invalid arguments",
+        "mask 0x7fffffff",
+        4,
+    ),
     "a shuffle from a lane that exited": (
         "@!%p2 ret; shfl.sync.idx.b32 %r4, %r1, 20, 31, -1; ret;",
         "Read from an absent lane",
