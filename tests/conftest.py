@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from workbook import language, rooms
-from workbook.figure import font_families
 from workbook.puzzles import Puzzle, find_puzzle
+from workbook.sheet import font_families
 from workbook.worker import Worker
 
 os.environ.pop(language.VARIABLE, None)  # tests know what is said in English

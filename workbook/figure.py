@@ -7,22 +7,12 @@ block. Time runs downwards: threads write the tile, the barrier opens, threads r
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
-from matplotlib import font_manager
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from workbook.language import N_, _, pgettext, width, wrap
+from workbook.language import N_, _, width, wrap
 from workbook.launch_view import (
     BlockView,
     LaunchView,
@@ -36,17 +26,8 @@ from workbook.launch_view import (
     runs,
     score,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a kind of cell is drawn. No two differ in colour alone: each has its word, and some a hatch."""
-
-    word: str
-    fill: str
-    edge: str
-    hatch: str = ""
-
+from workbook.matrix_figure import matrix_figure
+from workbook.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
 
 # Tints of the Okabe-Ito palette, which colour-blind people can tell apart.
 LOOKS = {
@@ -59,14 +40,8 @@ LOOKS = {
 THREAD = Look("thread", "#ffffff", "#4b5563")
 IDLE = Look("idle thread", "#f3f4f6", "#a3a9b3", "\\\\\\\\")
 RIGHT = Look("output", "#ffffff", "#4b5563")
-WRONG = Look("wrong output", "#ffe3dc", "#c81e1e")
 UNTOUCHED = Look("", "#ffffff", "#d1d5db")
 
-RIGHT_INK = "#0b6e4f"
-INK, MUTED, PANEL, EDGE_COLOUR = "#111827", "#4b5563", "#f5f6f8", "#6b7280"
-
-COLUMN_INCHES = 0.345
-LEFT, RIGHT_MARGIN = 3.3, 0.6  # in columns
 MAX_COLUMNS = 48
 MAX_BLOCKS, DRAWN_MISSING = 4, 2
 EDGE = 5  # columns shown on each side of a block's edges where not all can be
@@ -74,13 +49,15 @@ EDGE = 5  # columns shown on each side of a block's edges where not all can be
 
 def figure(view: LaunchView, block: int | None = None) -> Figure:
     """The picture of a launch, or of one of its blocks, by its linear index."""
+    if len(view.shape) == 2:
+        return matrix_figure(view, block)
     whole = block is None
     blocks = _drawn_blocks(view) if whole else [one for one in view.blocks if one.number == block]
     missing = view.missing_blocks[:DRAWN_MISSING] if whole else ()
-    sheet = _Sheet(_columns(view, blocks, whole))
+    sheet = Sheet(_columns(view, blocks, whole))
     _draw_heading(sheet, view, blocks)
     top = sheet.y
-    _draw_loaded_buffer(sheet, view, blocks)
+    _draw_loaded_buffers(sheet, view, blocks)
     for one in blocks:
         _draw_block(sheet, view, one)
     for x in missing:
@@ -127,112 +104,10 @@ def _columns(view: LaunchView, blocks: Sequence[BlockView], whole: bool) -> list
     return sorted(column for column in near if start <= column < end)[:MAX_COLUMNS]
 
 
-# The sheet
-
-
-class _Sheet:
-    """A drawing in units of one column, y downwards from the `y` that the next row gets."""
-
-    def __init__(self, columns: Sequence[int]):
-        self.columns = columns
-        self.x = _positions(columns)
-        self.width = max(self.x.values(), default=0) + 1
-        self.y = 0.0
-        self._figure = Figure(facecolor="white")
-        self._axes: Axes = self._figure.add_axes((0, 0, 1, 1))
-        self._axes.set_axis_off()
-
-    def finish(self) -> Figure:
-        across, down = LEFT + self.width + RIGHT_MARGIN, self.y + 0.4
-        self._figure.set_size_inches(across * COLUMN_INCHES, down * COLUMN_INCHES)
-        self._axes.set_xlim(-LEFT, self.width + RIGHT_MARGIN)
-        self._axes.set_ylim(down, 0)
-        return self._figure
-
-    def text(self, x: float, y: float, text: str, size: float = 7.5, colour: str = INK, **style: Any) -> None:
-        style = {"ha": "center", "va": "center", "fontfamily": font_families(), **style}
-        self._axes.text(x, y, text, fontsize=size, color=colour, **style)
-
-    def label(self, text: str, y: float, **style: Any) -> None:
-        """The name of a row."""
-        self.text(-0.35, y, text, **{"colour": MUTED, "ha": "right", **style})
-
-    def in_column(self, column: int, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
-        if column in self.x:
-            # Long texts are set smaller, so that they stay in their column.
-            size = min(size, size * 5.2 / max(width(text), 1))
-            self.text(self.x[column] + 0.5, y, text, size, colour, **style)
-
-    def cell(self, column: int, y: float, height: float, look: Look, width: float = 0.8, kind: str = "") -> None:
-        if column in self.x:
-            self.box(self.x[column] + 0.03, y, 0.94, height, look, width, kind)
-
-    def box(
-        self,
-        x: float,
-        y: float,
-        across: float,
-        down: float,
-        look: Look,
-        width: float = 0.8,
-        kind: str = "",
-        dashed: bool = False,
-    ) -> None:
-        """A rectangle; `kind` tells what it stands for to whoever looks through the figure's patches."""
-        self._axes.add_patch(
-            Rectangle(
-                (x, y),
-                across,
-                down,
-                facecolor=look.fill,
-                edgecolor=look.edge,
-                linewidth=width,
-                hatch=look.hatch,
-                hatch_linewidth=0.5,
-                linestyle=(0, (4, 3)) if dashed else "solid",
-                gid=kind or look.word,
-            )
-        )
-
-    def panel(self, top: float, bottom: float) -> None:
-        self._axes.add_patch(
-            Rectangle((-LEFT + 0.3, top), LEFT + self.width, bottom - top, facecolor=PANEL, edgecolor="none", zorder=0)
-        )
-
-    def line(self, start: float, end: float, y: float, **style: Any) -> None:
-        self._axes.plot([start, end], [y, y], **style)
-
-    def rule(self, x: float, top: float, bottom: float) -> None:
-        self._axes.plot([x, x], [top, bottom], color=EDGE_COLOUR, linewidth=1, linestyle=(0, (1, 2)), zorder=0.5)
-
-    def span(self, columns: Iterable[int]) -> tuple[float, float] | None:
-        """From where to where those of the columns reach that are drawn."""
-        drawn = [self.x[column] for column in columns if column in self.x]
-        return (min(drawn), max(drawn) + 1) if drawn else None
-
-    def mark_gaps(self, row: range, y: float) -> None:
-        """Dots where columns of a row are left out."""
-        for column, following in pairwise(self.columns):
-            if following > column + 1 and column in row and column + 1 in row:
-                self.text(self.x[column] + 1.5, y, "⋯", 9, MUTED)
-
-
-def _positions(columns: Sequence[int]) -> dict[int, float]:
-    """Where each column stands: side by side, with one column of space where some are left out."""
-    positions: dict[int, float] = {}
-    x = 0.0
-    for number, column in enumerate(columns):
-        if number and column > columns[number - 1] + 1:
-            x += 1
-        positions[column] = x
-        x += 1
-    return positions
-
-
 # Its parts, from top to bottom
 
 
-def _draw_heading(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
+def _draw_heading(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     left = -LEFT + 0.4
     sheet.text(left, 0.75, view.title, 12, ha="left", weight="bold")
     all_right = all(_is_right(output) for output in view.outputs)
@@ -267,32 +142,41 @@ def _legend(view: LaunchView, blocks: Sequence[BlockView]) -> list[tuple[Look, s
     return entries
 
 
-def _draw_loaded_buffer(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
-    name = _loaded_buffer(view, blocks)
-    if name is None:
+def _draw_loaded_buffers(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
+    names = _loaded_buffers(view, blocks)
+    if not names:
         return
     _draw_owners(sheet, view, blocks)
-    _draw_indices(sheet, range(len(view.loads[name])))
-    for index, element in enumerate(view.loads[name]):
-        sheet.cell(index, sheet.y, 0.8, RIGHT if element.readers else UNTOUCHED, kind=f"{name} element")
-        if element.value is not None:
-            sheet.in_column(index, sheet.y + 0.4, _number(element.value), 7.5)
-    sheet.label(name, sheet.y + 0.4, size=9, weight="bold", colour=WRONG.edge if name == view.output else MUTED)
-    sheet.mark_gaps(range(len(view.loads[name])), sheet.y + 0.4)
-    sheet.y += 1.15
+    _draw_indices(sheet, range(len(view.loads[names[0]])))
+    for name in names:
+        for index, element in enumerate(view.loads[name]):
+            sheet.cell(index, sheet.y, 0.8, RIGHT if element.readers else UNTOUCHED, kind=f"{name} element")
+            if element.value is not None:
+                sheet.in_column(index, sheet.y + 0.4, short(element.value), 7.5)
+        sheet.label(name, sheet.y + 0.4, size=9, weight="bold", colour=WRONG.edge if name == view.output else MUTED)
+        sheet.mark_gaps(range(len(view.loads[name])), sheet.y + 0.4)
+        sheet.y += 1.0
+    sheet.y += 0.15
 
 
-def _loaded_buffer(view: LaunchView, blocks: Sequence[BlockView]) -> str | None:
-    """The buffer from which the first shared array was filled."""
+def _loaded_buffers(view: LaunchView, blocks: Sequence[BlockView]) -> list[str]:
+    """The buffer from which the first shared array was filled. In a kernel without shared arrays, all inputs, and the
+    output too where it was read."""
+    if not any(block.shared for block in blocks):
+        return [
+            name
+            for name, elements in view.loads.items()
+            if name != view.output or any(element.readers for element in elements)
+        ]
     sources = Counter(
         slot.source.buffer for block in blocks for array in block.shared[:1] for slot in array.slots if slot.source
     )
     if sources:
-        return sources.most_common(1)[0][0]
-    return next((name for name in view.loads if name != view.output), None)
+        return [sources.most_common(1)[0][0]]
+    return [name for name in view.loads if name != view.output][:1]
 
 
-def _draw_owners(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
+def _draw_owners(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     """Above the elements, the block whose threads have their numbers."""
     names: dict[int, list[str]] = defaultdict(list)
     for block in blocks:
@@ -304,13 +188,13 @@ def _draw_owners(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView]) -
     sheet.y += 0.4
 
 
-def _draw_indices(sheet: _Sheet, indices: Iterable[int]) -> None:
+def _draw_indices(sheet: Sheet, indices: Iterable[int]) -> None:
     for index in indices:
         sheet.in_column(index, sheet.y + 0.2, str(index), 6, MUTED)
     sheet.y += 0.45
 
 
-def _draw_block(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
+def _draw_block(sheet: Sheet, view: LaunchView, block: BlockView) -> None:
     top = sheet.y
     sheet.text(-LEFT + 0.5, top + 0.45, view.block_name(block.index), 10, ha="left", weight="bold")
     sheet.y += 0.8
@@ -329,7 +213,7 @@ def _draw_block(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     sheet.y += 0.45
 
 
-def _draw_loads(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
+def _draw_loads(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     """Bars under the elements that the block loaded."""
     for provenance, name in ((Provenance.OWN, _("own loads")), (Provenance.HALO, _("halo loads"))):
         indices = [slot.source.index for slot in array.slots if slot.provenance is provenance and slot.source]
@@ -344,7 +228,7 @@ def _draw_loads(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     sheet.y += 0.75
 
 
-def _draw_writers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
+def _draw_writers(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     for number, slot in enumerate(array.slots):
         twice = len(slot.writers) > 1
         sheet.in_column(
@@ -358,7 +242,7 @@ def _draw_writers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     sheet.y += 0.4
 
 
-def _draw_slots(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
+def _draw_slots(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     for number, slot in enumerate(array.slots):
         _draw_slot(sheet, block.first + number, slot, array.name)
     for number in sorted({overrun.slot for overrun in array.overruns if overrun.slot >= 0}):
@@ -375,17 +259,17 @@ def _draw_slots(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     sheet.y += 0.5
 
 
-def _draw_slot(sheet: _Sheet, column: int, slot: Slot, kind: str) -> None:
+def _draw_slot(sheet: Sheet, column: int, slot: Slot, kind: str) -> None:
     look = LOOKS[slot.provenance]
     sheet.cell(column, sheet.y, 1.05, look, kind=f"{kind} {look.word}")
-    value = "" if slot.value is None else _number(slot.value)
+    value = "" if slot.value is None else short(slot.value)
     # A hatched cell needs a clear ground under its text.
     ground = {"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none"} if look.hatch else None
     sheet.in_column(column, sheet.y + 0.38, value, 7.5)
     sheet.in_column(column, sheet.y + 0.8 if value else sheet.y + 0.52, _(look.word), 6, bbox=ground)
 
 
-def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
+def _draw_small_array(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     """A further array: its slots in one row, and beside them in words who wrote and read them."""
     columns = range(block.first, block.first + len(array.slots))
     for column, slot in zip(columns, array.slots, strict=True):
@@ -402,7 +286,7 @@ def _draw_small_array(sheet: _Sheet, block: BlockView, array: SharedArray) -> No
     sheet.y += 1.4
 
 
-def _draw_barrier(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
+def _draw_barrier(sheet: Sheet, view: LaunchView, block: BlockView) -> None:
     """Nothing is drawn that did not happen: without a barrier there is no line."""
     if block.barriers:
         start, end = sheet.span(range(block.first, _end(block))) or (0, sheet.width)
@@ -413,7 +297,7 @@ def _draw_barrier(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     sheet.y += 0.5
 
 
-def _draw_readers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
+def _draw_readers(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     for number, slot in enumerate(array.slots):
         colour = WRONG.edge if slot.read_unwritten else INK
         sheet.in_column(block.first + number, sheet.y + 0.15, ranges(slot.readers), 6.5, colour)
@@ -425,7 +309,7 @@ def _draw_readers(sheet: _Sheet, block: BlockView, array: SharedArray) -> None:
     sheet.y += 0.6
 
 
-def _draw_threads(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
+def _draw_threads(sheet: Sheet, view: LaunchView, block: BlockView) -> None:
     """The threads, each in the column of its own number: the idle ones hatched."""
     writing = set(block.writing)
     for thread in range(min(block.threads, view.block[0])):
@@ -438,7 +322,7 @@ def _draw_threads(sheet: _Sheet, view: LaunchView, block: BlockView) -> None:
     sheet.y += 0.75
 
 
-def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
+def _draw_missing_block(sheet: Sheet, view: LaunchView, x: int) -> None:
     threads = view.block[0]
     outputs = range(x * threads, min((x + 1) * threads, len(view.outputs)))
     span = sheet.span(outputs)
@@ -451,15 +335,15 @@ def _draw_missing_block(sheet: _Sheet, view: LaunchView, x: int) -> None:
         sheet.y += 1.25
 
 
-def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: range) -> None:
+def _draw_outputs(sheet: Sheet, view: LaunchView, indices: range) -> None:
     mark_y, got_y, numpy_y = sheet.y + 0.2, sheet.y + 0.45, sheet.y + 1.4
     for index in indices:
         output = view.outputs[index]
         right = _is_right(output)
         sheet.cell(index, got_y, 0.85, RIGHT if right else WRONG, 0.8 if right else 1.6, "output" if right else "wrong")
-        got = _number(output.value) if output.writers else "—"
+        got = short(output.value) if output.writers else "—"
         sheet.in_column(index, got_y + 0.42, got, 7.5)
-        sheet.in_column(index, numpy_y + 0.3, _number(output.expected), 7.5, MUTED)
+        sheet.in_column(index, numpy_y + 0.3, short(output.expected), 7.5, MUTED)
         if not right:
             sheet.in_column(index, mark_y, "✗", 8, WRONG.edge)
         elif len(output.writers) > 1:
@@ -471,16 +355,14 @@ def _draw_outputs(sheet: _Sheet, view: LaunchView, indices: range) -> None:
     _draw_indices(sheet, indices)
 
 
-def _draw_block_edges(sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], top: float) -> None:
+def _draw_block_edges(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView], top: float) -> None:
     """Dotted lines between the elements of one block and those of the next."""
     for first in {block.first for block in blocks} | {block.first + view.block[0] for block in blocks}:
         if first in sheet.x and first - 1 in sheet.x:
             sheet.rule(sheet.x[first], top, sheet.y)
 
 
-def _draw_what_is_left_out(
-    sheet: _Sheet, view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int]
-) -> None:
+def _draw_what_is_left_out(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView], missing: Sequence[int]) -> None:
     elements = sum(index in sheet.x for index in range(len(view.outputs)))
     parts = (
         (len(blocks), len(view.blocks), _("{drawn} of {count} blocks that ran are drawn.")),
@@ -497,34 +379,3 @@ def _draw_what_is_left_out(
 def _is_right(output: Output) -> bool:
     """A value that happens to be there is no result."""
     return output.ok and bool(output.writers)
-
-
-# Texts
-
-
-@cache
-def font_families() -> list[str]:
-    """The faces of texts: matplotlib's own, and for letters that it does not have, those of the package that the
-    catalogue names."""
-    package = pgettext("the Python package with a font that has this language's letters", "matplotlib")
-    if package == "matplotlib":
-        return ["sans-serif"]
-    spec = find_spec(package)  # an import might change the settings of all figures
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"No package {package!r} is installed, whose fonts figures in this language need.")
-    files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.[to]tf"))
-    for file in files:
-        font_manager.fontManager.addfont(file)
-    families = {font_manager.FontProperties(fname=file).get_name() for file in files}
-    return ["sans-serif", *sorted(families)]
-
-
-def _number(value: float) -> str:
-    """A value in at most six characters where possible."""
-    if math.isnan(value):
-        return "NaN"
-    if abs(value) < 10000 and value == round(value):
-        return f"{value:.0f}"
-    if 0.005 <= abs(value) < 1000:
-        return f"{value:.{2 if abs(value) < 10 else 1}f}"
-    return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
