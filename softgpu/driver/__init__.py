@@ -11,6 +11,9 @@
 - Launches and copies are done when their call returns. Streams and events thus have nothing to wait for, and host
   functions run at once, on the thread that enqueues them.
 - A kernel that fails breaks its context, as on a GPU: every later call returns the same error.
+- Processes that the program starts find the GPU too. One that is forked executes kernels as its parent does; any other,
+  as of multiprocessing's spawn, calls `softgpu.install()` before it launches. What checks find in either is not in the
+  summary and the exit status of `softgpu run`.
 
 Environment variables: `SOFTGPU_ARCH` (sm_80 or sm_90) is the GPU that programs are told of, and compile for;
 `SOFTGPU_CACHE_DIR` is where built libraries and compiled kernels are kept.

@@ -253,6 +253,26 @@ def test_installing_twice_is_once(tmp_path):
     assert run(tmp_path, program, command=()).stdout == "True\n"
 
 
+def test_processes_that_a_program_starts_use_the_gpu(tmp_path):
+    program = """
+        import multiprocessing
+        import numpy as np
+        import softgpu
+
+        def work(values):
+            softgpu.install()
+            from max.driver import CPU, Accelerator, Buffer
+            return Buffer.from_numpy(np.array(values)).to(Accelerator()).to(CPU()).to_numpy().tolist()
+
+        if __name__ == "__main__":
+            for method in ("fork", "spawn"):
+                with multiprocessing.get_context(method).Pool(1) as pool:
+                    print(pool.map(work, [[1, 2]]))
+    """
+    result = run(tmp_path, program)
+    assert result.stdout == "[[1, 2]]\n" * 2, result.stderr
+
+
 def test_installing_after_a_real_driver_is_refused(tmp_path):
     """A library of the driver's name stands for it: softgpu's own, loaded behind its back."""
     program = f"""
