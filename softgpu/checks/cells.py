@@ -29,6 +29,9 @@ OWNER, OWNER_TIME, OWNER_SITE, OWNER_VALUE = 0, 1, 2, 3
 SHORT_COLUMNS = 4
 LONG = np.uint32(0xFFFFFFFF)
 """OWNER of a short cell whose whole form is in the pool, at index OWNER_SITE."""
+SEVERAL = 0x7FFFFFFF
+"""OWNER of a cell that several threads access, all of them strongly, where native code does not tell who. Used where a
+launch begins anew when something else happens to the cell (`softgpu.events.ReleasesMatter`)."""
 MARKED = 0x80000000
 """Of an OWNER: rows are written of all accesses to this cell from now on."""
 

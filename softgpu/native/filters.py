@@ -364,12 +364,19 @@ def _short_function(t: Translator, access: Access, count: int) -> ir.Function:
         with b.if_then(covered, likely=False):
             b.ret(ir.Constant(I1, 1))
         mine, value = b.and_(mine, b.not_(wrote)), _half(0)
-    elif _is_strong(access):
+    settled = b.or_(untouched, mine)
+    if _is_strong(access):
         either = b.or_(before, b.and_(site, _half(cells.SITE_NARROW)))
         scope = _half(cells.SITE_STRONG | cells.SITE_NARROW)
         both_strong = b.icmp_unsigned("==", b.and_(either, scope), _half(cells.SITE_STRONG))
-        mine = b.or_(mine, b.and_(b.icmp_signed(">=", owner, _half(0)), both_strong))
-    settled = b.or_(untouched, mine)
+        both_strong = b.and_(b.icmp_signed(">=", owner, _half(0)), both_strong)
+        if access.kind != EventKind.LOAD:
+            settled = b.or_(settled, both_strong)
+        elif t.is_tentative:
+            # There is no room for both. Whatever weak access comes next, the launch runs again.
+            me = b.select(settled, me, _half(cells.SEVERAL))
+            site = b.select(settled, site, b.or_(site, _half(cells.SITE_WRITES)))
+            settled = b.or_(settled, both_strong)
     with b.if_then(settled, likely=True):
         _store_columns(b, place, cells.OWNER, [me, now, site, value])
     b.ret(settled)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from llvmlite import ir
 
+from softgpu.checks.ordering import has_releases
 from softgpu.checks.provenance import shared_variables
 from softgpu.events import EventFlag, EventKind, Rows
 from softgpu.instructions.decoder import Decoder
@@ -56,6 +57,7 @@ class Translator:
         self.program = program
         self.rows_wanted = rows
         self.events, self.has_all_rows = bool(rows), Rows.ALL in rows
+        self.is_tentative = Rows.RELEASES not in rows and has_releases(program)
         self.cell_shifts = filters.cell_shifts(program)
         self.meets_in_warps, self.meets_by_warps = filters.meets_in_warps(program), filters.meets_by_warps(program)
         self.variables = shared_variables(program) if Rows.INVALID in rows else {}

@@ -67,7 +67,7 @@ def random_kernel(random: np.random.Generator) -> str:
     sizes = ["u32", "u32", "u32", "u64", "v2.u32"]
     narrow = random.random()
     sizes += ["u16", "u16"] if narrow < 0.3 else ["u8", "u8", "v4.u8"] if narrow < 0.5 else []
-    meets = random.random() < 0.4
+    meets, is_crowded = random.random() < 0.4, random.random() < 0.4
     how_strong, releases = random.choice([0.1, 0.3, 0.7]), random.random() < 0.5
 
     def pick(*choices):
@@ -78,13 +78,15 @@ def random_kernel(random: np.random.Generator) -> str:
         nbytes, register = SIZES[size]
         other = f"xor.b32 %r6, %r1, {pick(1, 16, 32)};", "shr.u32 %r6, %r1, 1;", "and.b32 %r6, %r1, 31;"
         index = pick(*["mov.b32 %r6, %r1;"] * 2, f"add.u32 %r6, %r1, {random.integers(40)};", *other)
+        if is_crowded:
+            index = pick("and.b32 %r6, %r1, 3;", "and.b32 %r6, %r1, 3;", "shr.u32 %r6, %r1, 4;", "mov.b32 %r6, 0;")
         if random.random() < 0.6:
             place = f"{index} mad.lo.u32 %r7, %r6, {nbytes}, {pick('%r30', '%r30', '%r31')};"
             place += pick(*[""] * 20, "add.u32 %r7, %r7, 1016;")
             if nbytes == 4 and random.random() < how_strong:
                 return place + strong(".shared", "[%r7]")
             return place + pick(f"st.shared.{size} [%r7], {register};", f"ld.shared.{size} {register}, [%r7];")
-        index = pick("mov.b32 %r6, %r4;", "mov.b32 %r6, %r4;", index)
+        index = pick(*[] if is_crowded else ["mov.b32 %r6, %r4;"] * 2, index)
         place = f"{index} mul.wide.u32 %rd5, %r6, {nbytes}; add.u64 %rd6, {pick('%rd2', '%rd3')}, %rd5;"
         place += "add.u64 %rd7, %rd1, %rd5;"
         if nbytes == 4 and random.random() < how_strong:
@@ -113,7 +115,7 @@ def random_kernel(random: np.random.Generator) -> str:
     return f"{head}.visible .entry k({parameters})\n{{{BEGIN}{statements}\nret;\n}}"
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(100))
 def test_reports_are_the_same(seed):
     random = np.random.default_rng(seed)
     module = Module(random_kernel(random))
@@ -132,7 +134,9 @@ def test_reports_are_the_same(seed):
             [(report.what, report.lines, report.severity, report.address, report.threads) for report in check.reports]
             for check in checks
         ]
-        outcomes.append((reports, failure, [array.tobytes() for array in arrays]))
+        # What threads that race leave behind depends on where they stop to have their rows read.
+        results = [] if checks[1].reports else [array.tobytes() for array in arrays]
+        outcomes.append((reports, failure, results))
     assert outcomes[0] == outcomes[1]
 
 
