@@ -188,8 +188,8 @@ class Program:
     def accessed_as(self, symbol: Symbol, space: str) -> Symbol | None:
         """What stands for a variable where an instruction accesses a state space, or "generic"; None if it may not."""
         own = self.space_of(symbol.name)
-        if space == "generic":
-            return Symbol(symbol.name, symbol.offset + WINDOWS.get(str(own), 0))
+        if space == "generic" and own in ("global", "shared", "local"):
+            return Symbol(symbol.name, symbol.offset + WINDOWS.get(own, 0))
         return symbol if own in (space, None) else None
 
     def _lay_out_memory(self) -> None:

@@ -39,7 +39,7 @@ class SpecialRegister:
 
 @dataclass(frozen=True, slots=True)
 class Immediate:
-    """A constant: an int or a float. A float written as 0f… or 0d… has `bits`, and a `type` of f32 or f64."""
+    """A constant: an int or a float. A float has `bits`, and a `type`: f32 if it is written as 0f…, otherwise f64."""
 
     value: int | float
     bits: int | None = None
@@ -710,17 +710,18 @@ class _Parser:
         return value
 
     def _immediate(self) -> Immediate:
-        negative = False
+        negative = has_sign = False
         while self.token.text in ("-", "+"):
+            has_sign = True
             negative ^= self.advance().text == "-"
         if self.token.kind != "number":
             raise self.error(f"expected a number, found '{self.token.text}'")
         constant = _constant(self.advance())
+        if has_sign and constant.type == "f32":
+            raise self.error("a float of 32 bits takes no sign")
         if not negative:
             return constant
-        if constant.bits is not None:
-            raise self.error("a hexadecimal float takes no sign")
-        return Immediate(-constant.value)
+        return replace(constant, value=-constant.value, bits=constant.bits and constant.bits ^ 1 << 63)
 
 
 def _constant(token: _Token) -> Immediate:
@@ -733,7 +734,8 @@ def _constant(token: _Token) -> Immediate:
         bits = int(text[2:], 16)
         return Immediate(struct.unpack("<d", struct.pack("<Q", bits))[0], bits, "f64")
     if "." in text or (prefix != "0x" and "e" in text.lower()):
-        return Immediate(float(text))
+        value = float(text)
+        return Immediate(value, struct.unpack("<Q", struct.pack("<d", value))[0], "f64")
     digits = text.rstrip("U")
     if len(digits) > 70:
         raise PTXSyntaxError("this integer is too long", token.line)

@@ -15,7 +15,7 @@ Written by `python -m softgpu.instructions > softgpu/SUPPORTED.md`, from the tab
 What is not here is refused, by instruction and PTX line, before the kernel runs.
 
 `.{a,b}` is one of these, `{.a}` this or nothing, `{.a,.b}` one of these or nothing. A form that not every target has is
-marked with the first that does.
+marked with the first that does. What is younger than the `.version` of a module is refused there.
 """
 
 

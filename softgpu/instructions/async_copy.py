@@ -16,6 +16,7 @@ from softgpu.machine import Chunk, Lanes, lane_count, lane_indices
 from softgpu.program import Execute
 from softgpu.ptx import Immediate, Instruction, Operand, Register
 
+_MAX_BULK_BYTES = (1 << 32) - 16
 _HINTS = "L2::cache_hint? prefetch=L2::64B|L2::128B|L2::256B?"
 
 
@@ -36,8 +37,10 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     if nbytes not in ((16,) if m["cache"] == "cg" else (4, 8, 16)):
         raise decoder.invalid(f"{nbytes} bytes cannot be copied: only 4, 8 or 16 with .ca, and 16 with .cg")
     if policy:
-        decoder.read(rest.pop(), TYPES["b64"])
+        decoder.read(rest.pop(), TYPES["u64"])
     to_address, from_address = decoder.address(destination, "shared"), decoder.address(source, "global")
+    for size in rest:
+        decoder.check_constant(size, 0, nbytes)
     ignores = bool(rest) and isinstance(rest[0], Register) and rest[0].type == "pred"
     read = decoder.read(rest[0] if rest else Immediate(nbytes), TYPES["pred" if ignores else "u32"])
     instruction, word = decoder.instruction, f"u{min(nbytes, 8)}"
@@ -131,6 +134,7 @@ class _BulkCopy:
         self.to_space, self.from_space = (str(m[name]).partition("::")[0] for name in ("to", "from"))
         self.to_address = decoder.address(destination, self.to_space)
         self.from_address = decoder.address(source, self.from_space)
+        decoder.check_constant(nbytes, 0, _MAX_BULK_BYTES, multiple=16)
         self.read_size = decoder.read(nbytes, TYPES["u32"])
 
     def sizes(self, chunk: Chunk, lanes: Lanes) -> NDArray[np.int64]:
@@ -162,7 +166,7 @@ class _BulkCopy:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source, nbytes, mbarrier, *policy = decoder.operands(5 if m["L2::cache_hint"] else 4)
     for operand in policy:
-        decoder.read(operand, TYPES["b64"])
+        decoder.read(operand, TYPES["u64"])
     copy, address = _BulkCopy(decoder, m, destination, source, nbytes), decoder.address(mbarrier, "shared")
     instruction = decoder.instruction
 
@@ -188,7 +192,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source, nbytes, *policy = decoder.operands(4 if m["L2::cache_hint"] else 3)
     for operand in policy:
-        decoder.read(operand, TYPES["b64"])
+        decoder.read(operand, TYPES["u64"])
     copy = _BulkCopy(decoder, m, destination, source, nbytes)
 
     def execute(chunk: Chunk, lanes: Lanes) -> None:
@@ -214,6 +218,9 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 @instruction("cp async bulk prefetch L2 global L2::cache_hint?", since=90)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
-    place, *_ = decoder.operands(3 if m["L2::cache_hint"] else 2)
+    place, nbytes, *policy = decoder.operands(3 if m["L2::cache_hint"] else 2)
     decoder.address(place, "global")
+    decoder.check_constant(nbytes, 0, _MAX_BULK_BYTES, multiple=16)
+    for operand, kind in zip([nbytes, *policy], ("u32", "u64"), strict=False):
+        decoder.read(operand, TYPES[kind])
     return lambda chunk, lanes: None

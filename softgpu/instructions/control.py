@@ -87,9 +87,15 @@ def _(decoder: Decoder, m: Modifiers) -> None:
 
 
 def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
-    """For hints and delays: time does not pass here, and no register is scarce. Operands are read all the same."""
-    for operand in decoder.instruction.operands:
-        decoder.read(operand, TYPES["u32"])
+    """For hints, delays and fences between proxies: time does not pass here, and memory is always consistent."""
+    decoder.operands(0)
+    return lambda chunk, lanes: None
+
+
+def _number(decoder: Decoder, m: Modifiers) -> Execute:
+    """The same, with a number that is read and no more."""
+    (number,) = decoder.operands(1)
+    decoder.read(number, TYPES["u32"])
     return lambda chunk, lanes: None
 
 
@@ -97,7 +103,7 @@ def _nothing(decoder: Decoder, m: Modifiers) -> Execute:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     if not decoder.program.module.target.endswith("a"):
         raise decoder.unsupported("it needs a target with all features of its GPU, as sm_90a")
-    return _nothing(decoder, m)
+    return _number(decoder, m)
 
 
 SCOPES = {"cta": 0, "cluster": 0, "gpu": 1, "gl": 1, "sys": 2}
@@ -109,6 +115,7 @@ _ORDERS = {"acquire": EventFlag.ACQUIRE, "release": EventFlag.RELEASE}
 @instruction("fence order=sc|acq_rel|acquire|release? scope=cta|cluster|gpu|sys")
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """Memory is always consistent here, so a fence changes nothing; but it is reported."""
+    decoder.operands(0)
     fence, scope = decoder.instruction, SCOPES[str(m["scope"])]
     flags = _ORDERS.get(str(m["order"]), EventFlag.ACQUIRE | EventFlag.RELEASE)
     return lambda chunk, lanes: chunk.tell(EventKind.FENCE, fence, lanes, detail=scope, flags=flags)
@@ -119,5 +126,5 @@ instruction("fence proxy async", since=90)(_nothing)
 instruction("fence proxy async space=global|shared::cta|shared::cluster", since=90)(_nothing)
 instruction("fence mbarrier_init release cluster", since=90)(_nothing)
 instruction("griddepcontrol action=launch_dependents|wait", since=90)(_nothing)
-instruction("nanosleep u32")(_nothing)
-instruction("pmevent mask?")(_nothing)
+instruction("nanosleep u32")(_number)
+instruction("pmevent mask?")(_number)

@@ -193,8 +193,8 @@ def _(m: Modifiers) -> Compute:
     return convert
 
 
-@computes("cvt pack sat convert=u16|s16 s32", "b32 = s32 s32")
-@computes("cvt pack sat convert=u2|s2|u4|s4|u8|s8 s32 b32", "b32 = s32 s32 b32")
+@computes("cvt pack sat convert=u16|s16 s32", "u32 = s32 s32")
+@computes("cvt pack sat convert=u2|s2|u4|s4|u8|s8 s32 b32", "u32 = s32 s32 u32")
 def _(m: Modifiers) -> Compute:
     kind, bits = str(m["convert"])[0], int(str(m["convert"])[1:])
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if kind == "s" else (0, (1 << bits) - 1)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.errors import PTXSyntaxError, UnsupportedPTX
-from softgpu.instructions.table import FORMS, TYPES, Compute, Modifiers, Type
+from softgpu.instructions.table import FORMS, TYPES, Compute, Form, Modifiers, Type
+from softgpu.instructions.versions import first_target, first_version
 from softgpu.machine import SPECIAL_REGISTERS, WIDE_REGISTERS, Chunk, Lanes
 from softgpu.program import Execute, Operation, Program, Read, Write
 from softgpu.ptx import (
@@ -23,12 +24,13 @@ from softgpu.ptx import (
     SpecialRegister,
     Symbol,
     Vector,
+    isa_version,
 )
 
 _HALF_REGISTERS = ("tid", "ntid", "ctaid", "nctaid")
 """What had 16 bits in the first versions of PTX."""
 
-_WITHOUT_CONSTANTS = ("f16", "f16x2", "bf16", "bf16x2")
+_WITHOUT_CONSTANTS = ("f16", "f16x2", "bf16", "bf16x2", "u16x2", "s16x2")
 
 
 def _agree(own: Type, kind: Type) -> bool:
@@ -54,14 +56,21 @@ class Decoder:
                 break
         else:
             raise self.unsupported()
-        since = max(form.since, 90 if {"cluster", "shared::cluster"} & set(instruction.modifiers) else 0)
-        if since > self.program.module.architecture:
-            raise self.unsupported(f"it needs the target sm_{since} or later")
+        self._check_age(form)
         self.operation.modifiers = modifiers
         if instruction.guard is not None:
             self.operation.guard = self.read(instruction.guard, TYPES["pred"])
         self.operation.execute = form.decode(self, modifiers)
         return self.operation
+
+    def _check_age(self, form: Form) -> None:
+        """What is younger than the module's target or version is refused."""
+        module, words = self.program.module, (self.instruction.opcode, *self.instruction.modifiers)
+        target, version = max(form.since, first_target(words)), first_version(words)
+        if target > module.architecture:
+            raise self.unsupported(f"it needs the target sm_{target} or later")
+        if isa_version(version) > module.isa:
+            raise self.unsupported(f"it needs .version {version} or later, and this module has {module.version}")
 
     def unsupported(self, reason: str = "") -> UnsupportedPTX:
         return UnsupportedPTX(self.instruction.text, self.instruction.line, reason)
@@ -164,6 +173,12 @@ class Decoder:
         name = register.name.partition("@")[0]
         return self.invalid(f"register {name} is {register.type}, but the instruction needs {kind.name}")
 
+    def check_constant(self, operand: Operand, low: int, high: int, multiple: int = 1) -> None:
+        """Refuse a constant that is not from `low` to `high`, or no such multiple. Registers may hold anything."""
+        if isinstance(operand, Immediate) and not (low <= operand.value <= high and operand.value % multiple == 0):
+            expected = f"from {low} to {high}" + f", and a multiple of {multiple}" * (multiple > 1)
+            raise self.invalid(f"the constant {operand.value} is not {expected}")
+
     def _constant(self, immediate: Immediate, kind: Type) -> NDArray:
         value = immediate.value
         if kind.name in _WITHOUT_CONSTANTS:
@@ -185,9 +200,9 @@ class Decoder:
 
     def _read_special(self, register: SpecialRegister, kind: Type) -> Read:
         """PTX ISA chapter 10: registers of 32 bits, of 64 or a predicate; some may be read in part, as of old."""
-        name = register.name
-        if self.instruction.opcode not in ("mov", "cvt"):
-            raise self.invalid(f"%{name} can be read by mov and cvt alone")
+        name, opcode = register.name, self.instruction.opcode
+        if opcode != "mov" and (opcode != "cvt" or any(kind[0] not in "us" for kind in self.instruction.types)):
+            raise self.invalid(f"%{name} can be read by mov and cvt alone, and only by a cvt between integers")
         if name not in SPECIAL_REGISTERS:
             raise self.unsupported(f"special register %{name}")
         if "cluster" in name and self.program.module.architecture < 90:
@@ -255,6 +270,8 @@ class Decoder:
             absolute = np.array([operand.offset & (1 << 64) - 1], np.uint64)
             return lambda chunk, lanes: absolute
         bits = 32 if TYPE_BITS[operand.base.type] == 32 else 64
+        if bits == 32 and space in ("global", "generic") and self.program.module.architecture >= 90:
+            raise self.invalid(f"a {space} address must be in a register of 64 bits")
         base = self.read(operand.base, TYPES[f"u{bits}"])
         if operand.offset == 0:
             return lambda chunk, lanes: base(chunk, lanes).astype(np.uint64, copy=False)

@@ -164,12 +164,12 @@ for _opcode, _function in {"min": np.minimum, "max": np.maximum}.items():
     computes(f"{_opcode} relu type=s32", "T = T T", since=90)(_extremum(_function))
 
 
-@computes("dp4a type=u32|s32 source=u32|s32", "b32 = T S b32")
+@computes("dp4a type=u32|s32 source=u32|s32", "u32 = T S u32")
 def _(m: Modifiers) -> Compute:
     return lambda a, b, c: _dot(_parts(a, 1), _parts(b, 1)) + c
 
 
-@computes("dp2a part=lo|hi type=u32|s32 source=u32|s32", "b32 = T S b32")
+@computes("dp2a part=lo|hi type=u32|s32 source=u32|s32", "u32 = T S u32")
 def _(m: Modifiers) -> Compute:
     chosen = slice(0, 2) if m["part"] == "lo" else slice(2, 4)
     return lambda a, b, c: _dot(_parts(a, 2), _parts(b, 1)[:, chosen]) + c
@@ -325,7 +325,7 @@ def _(m: Modifiers) -> Compute:
     return lambda a, width: ar.extend_bits(a, width, m["mode"] == "clamp")
 
 
-@computes("bmsk mode=clamp|wrap type=b32", "T = u32 u32")
+@computes("bmsk mode=clamp|wrap type=b32", "u32 = u32 u32")
 def _(m: Modifiers) -> Compute:
     return lambda start, width: ar.bit_mask(start, width, m["mode"] == "clamp")
 
@@ -366,9 +366,9 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 
 
 def _logic_table(decoder: Decoder, operand: Operand) -> int:
-    if not isinstance(operand, Immediate) or operand.value not in range(256):
+    if not isinstance(operand, Immediate) or isinstance(operand.value, float) or operand.value not in range(256):
         raise decoder.invalid("the table of lop3 must be a constant from 0 to 255")
-    return int(operand.value)
+    return operand.value
 
 
 @computes("prmt type=b32 mode=f4e|b4e|rc8|ecl|ecr|rc16?", "T = T T T")

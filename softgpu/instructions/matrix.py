@@ -121,8 +121,8 @@ def _single_bits(registers: NDArray) -> NDArray:
 
 
 _ELEMENTS = {
-    "f16": _Element(16, _viewed("f2")),
-    "bf16": _Element(16, _bfloats),
+    "f16": _Element(16, _viewed("f2"), "f16x2"),
+    "bf16": _Element(16, _bfloats, "bf16x2"),
     "tf32": _Element(32, _tensor_floats),
     "f64": _Element(64, _viewed("f8"), "f64"),
     "s8": _Element(8, _viewed("i1")),
@@ -179,7 +179,7 @@ class _Accumulators:
 
     def __init__(self, kind: str, rounded: Callable[[NDArray], NDArray]):
         self.pairs = kind == "f16"
-        self.register = TYPES["b32" if self.pairs else kind]
+        self.register = TYPES["f16x2" if self.pairs else kind]
         self.rounded = rounded
 
     def values(self, registers: NDArray) -> NDArray:

@@ -144,6 +144,7 @@ def mbarrier_address(decoder: Decoder, place: Operand, m: Modifiers) -> Read:
 @instruction(f"mbarrier init {SPACE} b64", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, count = decoder.operands(2)
+    decoder.check_constant(count, 1, _COUNT)
     address, read = mbarrier_address(decoder, place, m), decoder.read(count, TYPES["u32"])
     space, instruction = space_of(m), decoder.instruction
 
@@ -182,6 +183,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     address = mbarrier_address(decoder, place, m)
     if number and not counted and decoder.program.module.architecture < 90:
         raise decoder.unsupported("a count without .noComplete needs the target sm_90 or later")
+    for count in () if m["expect_tx"] else number:
+        decoder.check_constant(count, 1, _COUNT)
     read = decoder.read(number[0] if number else Immediate(1), TYPES["u32"])
     space, instruction = space_of(m), decoder.instruction
     flags = EventFlag.STRONG if m["order"] == "relaxed" else EventFlag.STRONG | EventFlag.RELEASE
@@ -233,6 +236,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, place, awaited, *limit = decoder.operands(*((3, 4) if m["action"] == "try_wait" else (3,)))
     for operand in limit:
         decoder.read(operand, TYPES["u32"])
+    if m["parity"]:
+        decoder.check_constant(awaited, 0, 1)
     write, address = decoder.write(destination, TYPES["pred"]), mbarrier_address(decoder, place, m)
     read = decoder.read(awaited, TYPES["u32"] if m["parity"] else _STATE)
     space, instruction = space_of(m), decoder.instruction

@@ -13,7 +13,7 @@ from softgpu.instructions.decoder import Decoder
 from softgpu.instructions.table import TYPES, Compute, Modifiers, Type, instruction
 from softgpu.machine import Chunk, Lanes
 from softgpu.program import Execute
-from softgpu.ptx import Operand
+from softgpu.ptx import Immediate, Operand
 
 SCOPE = "scope=cta|cluster|gpu|sys"
 _SCALAR = "type=b8|b16|b32|b64|u8|u16|u32|u64|s8|s16|s32|s64|f32|f64"
@@ -40,6 +40,7 @@ _ORDERS = {
 }
 _VECTOR_SIZES = {None: 1, "v2": 2, "v4": 4, "v8": 8}
 _LARGEST_ACCESS = 16
+_CACHE_LINE = 128
 
 
 def space_of(m: Modifiers) -> str:
@@ -52,7 +53,7 @@ def _operands(decoder: Decoder, m: Modifiers, count: int) -> tuple[Operand, ...]
     if not m["L2::cache_hint"]:
         return decoder.operands(count)
     *operands, policy = decoder.operands(count + 1)
-    decoder.read(policy, TYPES["b64"])
+    decoder.read(policy, TYPES["u64"])
     return tuple(operands)
 
 
@@ -274,7 +275,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     place, size = decoder.operands(2)
     decoder.address(place, space_of(m))
-    decoder.read(size, TYPES["u32"])
+    if not isinstance(size, Immediate) or size.value != _CACHE_LINE:
+        raise decoder.invalid(f"the size must be {_CACHE_LINE}, that of a cache line")
     return lambda chunk, lanes: None
 
 
@@ -290,10 +292,10 @@ _PRIORITIES = (
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     """A cache policy is opaque; here it is always 0."""
     destination, *sources = decoder.operands(*((4,) if m["range"] else (2,) if m["cvt"] else (1, 2)))
-    write = decoder.write(destination, TYPES["b64"])
+    write = decoder.write(destination, TYPES["u64"])
     if m["range"]:
         decoder.address(sources.pop(0), space_of(m))
     for source in sources:
-        decoder.read(source, TYPES["u32" if m["range"] else "b64" if m["cvt"] else "f32"])
+        decoder.read(source, TYPES["u32" if m["range"] else "u64" if m["cvt"] else "f32"])
     policy = np.zeros(1, np.uint64)
     return lambda chunk, lanes: write(chunk, lanes, policy)

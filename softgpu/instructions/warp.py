@@ -135,7 +135,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         raise decoder.invalid("only match.all has a predicate as its second destination")
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
     read = decoder.read(value, m.type)
-    write_mask = decoder.write(pair.first, TYPES["b32"], may_be_dropped=True)
+    write_mask = decoder.write(pair.first, TYPES["u32"], may_be_dropped=True)
     write_matched = decoder.write(pair.second, TYPES["pred"], may_be_dropped=True)
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
@@ -165,7 +165,8 @@ _REDUCTIONS = {
 @instruction("redux sync operation=and|or|xor type=b32", since=80)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, value, membermask = decoder.operands(3)
-    read, write = decoder.read(value, m.type), decoder.write(destination, m.type)
+    kind = TYPES["u32"] if m.type.is_untyped else m.type
+    read, write = decoder.read(value, kind), decoder.write(destination, kind)
     reduce = _REDUCTIONS[str(m["operation"])]
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray]:

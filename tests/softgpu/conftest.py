@@ -18,7 +18,7 @@ def checkout() -> None:
     """softgpu knows nothing of the learner's files: its tests need no copy of them."""
 
 
-HEADER = ".version 8.1\n.target sm_80\n.address_size 64\n"
+HEADER = ".version 8.6\n.target sm_80\n.address_size 64\n"
 
 
 def _kernel(

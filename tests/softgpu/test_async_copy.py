@@ -125,7 +125,7 @@ def test_other_sizes_are_no_ptx(kernel, copy):
 
 def test_a_longer_source_than_the_copy_is_refused(kernel):
     with pytest.raises(UnsupportedPTX, match="src-size is 9, but only 8 bytes are copied"):
-        body = f"{THREAD} cp.async.ca.shared.global [tile], [%rd2], 8, 9;"
+        body = f"{THREAD} mov.u32 %r9, 9; cp.async.ca.shared.global [tile], [%rd2], 8, %r9;"
         launch(kernel, body, np.zeros(1, np.uint32), np.zeros(16, np.uint32))
 
 
@@ -239,7 +239,7 @@ def test_generic_addresses_reach_an_mbarrier(kernel):
             "no mbarrier.init",
         ),
         ("mbarrier.init.shared.b64 [bar], 2; mbarrier.arrive.shared.b64 _, [bar], 3;", "more threads arrive"),
-        ("mbarrier.init.shared.b64 [bar], 0;", "from 1 to 1048575"),
+        ("mov.u32 %r9, 0; mbarrier.init.shared.b64 [bar], %r9;", "from 1 to 1048575"),
         ("mbarrier.init.shared.b64 [bar], 1; mbarrier.arrive.noComplete.shared.b64 _, [bar], 1;", "noComplete"),
     ],
 )
@@ -331,14 +331,15 @@ def test_a_bulk_copy_to_global_memory_arrives_with_its_group_or_in_the_end(kerne
 
 
 def test_a_bulk_copy_must_be_whole_and_aligned(kernel):
-    copy = "cp.async.bulk.global.shared::cta.bulk_group [%rd1], [tile{}], {};"
+    copy = "cp.async.bulk.global.shared::cta.bulk_group [%rd1], [tile{}], %r9;"
     for offset, nbytes, error, message in [
         ("", 24, UnsupportedPTX, "no multiple of 16"),
         ("+8", 16, MemoryFault, "multiple of 16"),
         ("", 80, MemoryFault, "argument 0"),
     ]:
         with pytest.raises(error, match=message):
-            launch(kernel, THREAD + copy.format(offset, nbytes), np.zeros(16, np.uint32), np.zeros(1, np.uint32))
+            body = f"{THREAD} mov.u32 %r9, {nbytes}; {copy.format(offset)}"
+            launch(kernel, body, np.zeros(16, np.uint32), np.zeros(1, np.uint32))
 
 
 @pytest.mark.parametrize(
