@@ -389,3 +389,15 @@ def test_the_program_sees_the_checks_of_launches_in_such_threads(tmp_path, threa
     print(outside.failure, len(check_of_memory.reports), len(launcher.errors))
     """
     assert run_native(tmp_path, threads, program) == "700 2 1\n"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="Mojo links a Python module with the system's compiler")
+def test_workers_of_a_mojo_function(tmp_path):
+    shutil.copy(Path(__file__).parent / "workers.mojo", tmp_path)
+    program = """
+    import mojo.importer
+    import workers
+    print(workers.run(1), workers.run(20))
+    """
+    command = ["-m", "softgpu.cli", "run", "--check", "memcheck"]
+    assert run(tmp_path, textwrap.dedent(program), *command).splitlines()[0] == "1 20"

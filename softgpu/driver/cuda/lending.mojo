@@ -5,8 +5,8 @@ the holder must lend it.
 While calls are with Python, a thread of the driver watches whether the lock can still be had, by having another one
 take it again and again. Where it cannot, a signal asks every thread whether it is the holder. A holder that sleeps in a
 system call, and did at the same place a moment ago, lets go of the lock in the handler, as it would have done had
-it been written with Py_BEGIN_ALLOW_THREADS there, and takes it back before it returns to its sleep. A holder that runs
-is left alone: it may be in the middle of Python itself.
+it been written with Py_BEGIN_ALLOW_THREADS there, and takes it back before it returns to its sleep. As any signal does,
+this ends a sleep of a few kinds early, with EINTR. A holder that runs is left alone: it may be in the middle of Python.
 
 Source: Python/C API reference manual, "Initialization, Finalization, and Threads"; Linux manual pages sigaction(2),
 rt_tgsigqueueinfo(2) and signal(7) on interrupted system calls; System V ABI of AMD64.
