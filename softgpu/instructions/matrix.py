@@ -28,7 +28,7 @@ from softgpu.instructions.memory import space_of
 from softgpu.instructions.table import TYPES, Modifiers, instruction
 from softgpu.machine import WARP_SIZE, Chunk, Lanes, lane_count, lane_indices
 from softgpu.program import Execute, Read
-from softgpu.ptx import Operand
+from softgpu.ptx import Operand, Register
 
 _LANES = np.arange(WARP_SIZE)
 _GROUP, _THREAD = _LANES // 4, _LANES % 4
@@ -327,6 +327,8 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
 @instruction("movmatrix sync aligned m8n8 trans b16", since=75)
 def _(decoder: Decoder, m: Modifiers) -> Execute:
     destination, source = decoder.operands(2)
+    if not isinstance(source, Register):
+        raise decoder.invalid("the source must be a register")
     _for_warp(decoder)
     warps = _warps(decoder)
     write, read = decoder.write(destination, TYPES["b32"]), decoder.read(source, TYPES["b32"])

@@ -27,8 +27,26 @@ def test_mov_of_predicates_and_constants(evaluate):
     assert evaluate("mov.f32 %d, 0f3FC00000;", "f32", ("b32", x))[0] == 0x3FC00000
     assert evaluate("mov.f32 %d, 1.5;", "f32", ("b32", x))[0] == 0x3FC00000
     assert evaluate("mov.f64 %d, 1.5;", "f64", ("b32", x))[0] == 0x3FF8000000000000
+    assert evaluate("mov.b64 %d, -1.5;", "b64", ("b32", x))[0] == 0xBFF8000000000000
+    assert evaluate("mov.f64 %d, -0d3FF8000000000000;", "f64", ("b32", x))[0] == 0xBFF8000000000000
     assert evaluate("mov.b32 %d, -2;", "b32", ("b32", x))[0] == 0xFFFFFFFE
     assert evaluate("mov.u32 %d, %ntid.x;", "b32", ("b32", x))[0] == 8
+
+
+def test_floats_in_wider_registers(evaluate):
+    """PTX ISA 9.4.1: the low bits of a source count, and a destination has zeros above."""
+    halves = np.array([0x3C00, 0xC000, 0x7BFF, 0x0001], np.uint16)
+    values = halves.view(np.float16).astype(np.float32)
+    padded = halves.astype(np.uint32) | np.uint32(0xABCD0000)
+    assert (evaluate("cvt.f32.f16 %d, %a;", "f32", ("b32", padded)) == values.view(np.uint32)).all()
+    assert (evaluate("cvt.rn.f16.f32 %d, %a;", "b64", ("f32", values.view(np.uint32))) == halves).all()
+    code = "ld.global.f32 %d, [%rd1]; cvt.f64.f32 %fd1, %d; cvt.rn.f32.f64 %d, %fd1;"  # %rd1 is where %a was
+    assert (evaluate(code, "b64", ("f32", values.view(np.uint32))) == values.view(np.uint32)).all()
+
+
+def test_floats_are_shuffled_as_they_are(evaluate):
+    x = words(32, 32)
+    assert (evaluate("shfl.sync.bfly.b32 %d, %a, 1, 31, -1;", "f32", ("f32", x)) == x[np.arange(32) ^ 1]).all()
 
 
 @pytest.mark.parametrize("whole, parts", [(16, 2), (32, 2), (32, 4), (64, 2), (64, 4)])
