@@ -95,7 +95,9 @@ class Module:
         if not isinstance(args, Sequence) or isinstance(args, str | bytes):
             raise LaunchError(f"args must be a list of arrays and scalars, not {_a(args)}")
         if len(args) != len(parameters):
-            raise LaunchError(f"kernel {kernel_name} takes {len(parameters)} arguments, but {len(args)} were given")
+            taken = f"{len(parameters)} argument{'s' if len(parameters) != 1 else ''}"
+            given = f"{len(args)} {'were' if len(args) != 1 else 'was'}"
+            raise LaunchError(f"kernel {kernel_name} takes {taken}, but {given} given")
         memory = self._memory
         buffers: dict[tuple[int, int], Allocation] = {}
         values = []
@@ -151,6 +153,8 @@ class Module:
             _check_number("instruction_budget", instruction_budget, 1)
         if shuffle_seed is not None:
             _check_number("shuffle_seed", shuffle_seed, 0)
+        if not isinstance(observers, Sequence) or not all(isinstance(one, Observer) for one in observers):
+            raise LaunchError(f"observers must be a list of observers such as softgpu.Memcheck(), not {observers!r}")
         program = self.program(kernel_name)
         declared = program.kernel.parameters
         if len(parameters) != len(declared):
@@ -202,7 +206,7 @@ class Module:
 def _a(value: object) -> str:
     """What a value is, as in "an int"."""
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"  # a uint32
 
 
 def _is_integer(value: object) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softgpu import LaunchError, Module, PTXSyntaxError, SoftGPUError, UnsupportedPTX
+from softgpu import LaunchError, Memcheck, Module, PTXSyntaxError, SoftGPUError, UnsupportedPTX
 
 VALID = """.version 8.1
 .target sm_80
@@ -64,7 +64,7 @@ def test_impossible_grids_and_blocks(grid, block, message):
         (0, np.zeros((4, 4), "f4").T[:, 1:], "not C-contiguous"),
         (0, np.frombuffer(b"12345678", np.uint32), "read-only"),
         (1, 5, "such as np.int32"),
-        (1, np.int64(5), "int64 of 8 bytes"),
+        (1, np.uint64(5), "is a uint64 of 8 bytes"),
         (1, np.float32(5), "float32"),
         (1, np.zeros(3), "not a pointer"),
         (3, np.int32(5), "f32"),
@@ -83,12 +83,18 @@ def test_arguments_that_do_not_fit(position, value, message):
 
 
 def test_missing_arguments_and_kernels():
-    with pytest.raises(LaunchError, match="takes 4 arguments, but 1"):
+    with pytest.raises(LaunchError, match="takes 4 arguments, but 1 was given"):
         Module(VALID).launch("k", 1, 1, [np.zeros(1)])
     with pytest.raises(LaunchError, match="it has k"):
         Module(VALID).launch("other", 1, 1, arguments())
     with pytest.raises(LaunchError, match="shared memory"):
         Module(VALID).launch("k", 1, 1, arguments(), shared_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("observers", [[Memcheck], Memcheck(), None, [None]])
+def test_what_is_no_list_of_observers(observers):
+    with pytest.raises(LaunchError, match=r"must be a list of observers such as softgpu.Memcheck\(\), not "):
+        Module(VALID).launch("k", 1, 1, arguments(), observers=observers)
 
 
 def test_limits_that_the_kernel_sets():
