@@ -61,3 +61,11 @@ def worker() -> Iterator[Worker]:
     worker = Worker("softgpu")
     yield worker
     worker.close()
+
+
+@pytest.fixture(scope="session")
+def cpu_worker() -> Iterator[Worker]:
+    """One warm worker with the CPU, for the puzzles that are checked on it too."""
+    worker = Worker("cpu")
+    yield worker
+    worker.close()

@@ -104,4 +104,4 @@ def test_reset_keeps_what_was_there(puzzle):
 def test_bad_usage_is_one_sentence():
     result = workbook("run", "p99")
     assert result.returncode == 2
-    assert result.stderr.strip() == "There is no puzzle 'p99'. The puzzles are: p17."
+    assert result.stderr.strip() == "There is no puzzle 'p99'. The puzzles are: t1, t2, p17."

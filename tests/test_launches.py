@@ -4,18 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from workbook import rooms
+from workbook import rooms, vector_widths
 from workbook.check import check_op
-from workbook.puzzles import all_puzzles
+from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import replace_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED
 
 SEED = 20261120
 
 
-def verdict_on(puzzle, code, worker):
+@pytest.fixture
+def workers(request, puzzle):
+    """The workers of a check, as a notebook has them on a machine without a GPU."""
+    names = ["cpu_worker", "worker"] if puzzle.also_on_cpu else ["worker"]
+    return [request.getfixturevalue(name) for name in names]
+
+
+def verdict_on(puzzle, code, workers):
     op_text = replace_region(puzzle.solution_file.read_text(), code)
-    return check_op(puzzle, op_text, [worker], lambda stage: None, seed=SEED)
+    return check_op(puzzle, op_text, workers, lambda stage: None, seed=SEED)
 
 
 def every(room):
@@ -27,9 +34,9 @@ def every(room):
 
 
 @pytest.mark.parametrize("puzzle, mistake", every("wrong"))
-def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, worker):
+def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, workers):
     code = (rooms.SOLUTIONS / puzzle.id / "wrong" / mistake.file).read_text()
-    verdict = verdict_on(puzzle, code, worker)
+    verdict = verdict_on(puzzle, code, workers)
     assert verdict.outcome == FAILED
     assert verdict.stage == mistake.caught_by, verdict
     told = str(verdict)
@@ -38,9 +45,9 @@ def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, worker):
 
 
 @pytest.mark.parametrize("puzzle, variant", every("right"))
-def test_a_right_launch_passes(puzzle, variant, worker):
+def test_a_right_launch_passes(puzzle, variant, workers):
     code = (rooms.SOLUTIONS / puzzle.id / "right" / variant.file).read_text()
-    verdict = verdict_on(puzzle, code, worker)
+    verdict = verdict_on(puzzle, code, workers)
     assert verdict.outcome == PASSED, verdict
     if variant.remark:
         assert any(variant.remark in remark for remark in verdict.remarks), verdict
@@ -49,8 +56,8 @@ def test_a_right_launch_passes(puzzle, variant, worker):
 
 
 @pytest.mark.parametrize("code", ["", "# only a comment", "pass", "\n\n   \n"])
-def test_an_empty_region_is_not_attempted(puzzle, code, worker):
-    assert verdict_on(puzzle, code, worker).outcome == NOT_ATTEMPTED
+def test_an_empty_region_is_not_attempted(puzzle, code):
+    assert verdict_on(puzzle, code, []).outcome == NOT_ATTEMPTED
 
 
 def test_the_solution_passes_with_another_seed_and_shows_its_halo(puzzle, worker):
@@ -63,6 +70,42 @@ def test_the_solution_passes_with_another_seed_and_shows_its_halo(puzzle, worker
     assert tile.name == "tile"
     assert [slot.provenance.value for slot in tile.slots] == ["own load"] * 15 + ["halo load"] * 3
     assert [slot.source.index for slot in tile.slots] == list(range(18))
+
+
+@pytest.mark.parametrize("puzzle", [find_puzzle("t1")], ids=["t1"])
+def test_the_first_op_is_checked_on_cpu_and_gpu_and_its_vectors_are_seen(puzzle, workers):
+    verdict = check_op(puzzle, puzzle.solution_file.read_text(), workers, lambda stage: None, seed=SEED + 1)
+    assert verdict.outcome == PASSED
+    assert "the CPU" in verdict.device and "softgpu" in verdict.device
+    view = verdict.cases[0].view
+    assert (view.shape, view.grid, view.block) == ((5, 10), (1, 1, 1), (256, 1, 1))
+    assert [output.writers[0].thread for output in view.outputs[:9]] == [0] * 4 + [1] * 4 + [2]
+    assert len({output.writers[0].block for output in verdict.cases[4].view.outputs}) > 1
+
+    probe = vector_widths.probe(puzzle.solution_file.read_text())
+    executions = [worker.run(puzzle.id, probe, 0, lambda stage: None) for worker in workers]
+    on_cpu, on_gpu = (execution.outputs for execution in executions)
+    assert on_gpu[0][0].tolist() == [4] * 8 + [1, 1]  # what would cross the end of a row goes one by one
+    assert on_cpu[4].max() >= 4
+    shown = vector_widths.widths_html(puzzle, executions)
+    assert "10 vectors of 4 elements, 10 vectors of one element; grid 1, blocks of 256 threads" in shown
+
+
+@pytest.mark.parametrize("puzzle", [find_puzzle("t2")], ids=["t2"])
+def test_a_kernel_without_its_guard_is_stopped(puzzle, workers):
+    kernel = puzzle.kernel_file.read_text()
+    kernel = kernel[kernel.index("comptime TPB") :]
+    guard = "    if i < Int(size):\n        output[i]"
+    imported = "from kernels.vector_addition import TPB, vector_addition_kernel\n"
+    op_text = puzzle.solution_file.read_text()
+    assert guard in kernel and imported in op_text
+    # The kernel stands in the op itself, without its guard.
+    op_text = op_text.replace(imported, "from max.gpu import block_dim, block_idx, thread_idx\n")
+    op_text = op_text.replace("def add_on_cpu", f"{kernel.replace(guard, '    output[i]')}\n\ndef add_on_cpu", 1)
+    verdict = check_op(puzzle, op_text, workers, lambda stage: None, seed=SEED)
+    assert (verdict.outcome, verdict.stage) == (FAILED, "driver")
+    assert "The launch was stopped: thread" in verdict.headline
+    assert "read lhs[" in verdict.headline or "read rhs[" in verdict.headline
 
 
 class WorkerThatDisagrees:

@@ -65,15 +65,19 @@ def test_run_all_with_nothing_filled_in_says_what_to_do(id):
     assert read_region(puzzle.problem_file.read_text()).code == puzzle.placeholder
 
 
-def test_the_solved_notebook_shows_the_verdict_and_the_picture(puzzle):
+@pytest.mark.parametrize("id", ["t1", "t2", "p17"])
+def test_the_solved_notebook_shows_the_verdict_and_the_picture(id):
+    puzzle = find_puzzle(id)
     solution = read_region(puzzle.solution_file.read_text()).code
     notebook = execute(puzzle.notebook, fill=solution)
     for source in ("%%fill", "p.check()"):
         shown = output_of(notebook, source)
-        assert "p17 passed" in shown
+        assert f"{id} passed" in shown
         assert "all elements match NumPy" in shown
     assert "application/vnd.jupyter.widget-view+json" in output_of(notebook, "p.picture()")
     assert read_region(puzzle.problem_file.read_text()).code == solution
+    if id == "t1":
+        assert "10 vectors of 4 elements, 10 vectors of one element" in output_of(notebook, "p.vector_widths()")
 
 
 def test_a_wrong_launch_is_shown_beside_numpy(puzzle):

@@ -20,7 +20,7 @@ def test_an_unknown_puzzle_is_answered_with_those_there_are():
 
 def test_every_file_of_a_puzzle_is_there(puzzle):
     for file in (puzzle.problem_file, puzzle.solution_file, puzzle.python_file, puzzle.kernel_file):
-        assert file.is_file(), file
+        assert file is None or file.is_file(), file
     assert (rooms.NOTEBOOKS / puzzle.notebook).is_file()
 
 
@@ -41,13 +41,20 @@ def test_the_problem_is_handed_out_empty(puzzle):
 
 
 def test_the_block_size_and_the_arguments_are_the_kernels(puzzle):
+    if puzzle.kernel_file is None:
+        assert puzzle.threads_per_block is None
+        return
     source = puzzle.kernel_file.read_text()
     assert f"comptime TPB = {puzzle.threads_per_block} " in source
     function = read_function(source, f"{puzzle.kernel_module}_kernel")
-    assert tuple(argument.name for argument in function.arguments) == puzzle.arguments
+    tensors = [argument.name for argument in function.arguments if argument.type_text.startswith("TileTensor")]
+    assert tuple(tensors) == puzzle.arguments
 
 
 def test_the_shared_arrays_are_the_kernels(puzzle):
+    if puzzle.kernel_file is None:
+        assert not puzzle.shared
+        return
     source = puzzle.kernel_file.read_text()
     for name, size in puzzle.shared.items():
         declaration = next(line for line in source.splitlines() if f"var {name} = stack_allocation" in line)

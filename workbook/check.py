@@ -123,7 +123,7 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
 def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResult:
     inputs, expected = execution.cases[number], execution.expected[number]
     output = execution.outputs[number] if execution.outputs is not None else None
-    traces = _launches_of_case(execution, number)
+    traces = launches_of_case(execution, number)
     places = _places(puzzle, execution, number, traces)
     sizes = puzzle.cases[number]
     names = puzzle.arguments[1:]
@@ -167,7 +167,7 @@ def _unwritten(traces: list[LaunchTrace], place: BufferPlace, expected: np.ndarr
     return None if written.all() else int(np.flatnonzero(~written)[0])
 
 
-def _launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
+def launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
     """The launches that were handed a buffer of this case: MAX runs the calls of a graph in an order of its own."""
     addresses = {place.address for place in execution.places[number].values()}
     return [trace for trace in execution.launches if addresses.intersection(_words(trace))]

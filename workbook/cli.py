@@ -77,8 +77,8 @@ def _run(options: argparse.Namespace) -> int:
         op_text = puzzle.solution_file.read_text()
     else:
         op_text = attempts.take_attempt(puzzle)
-        # The op's own CPU implementation needs no launch.
-        verdict = check_at_once(puzzle, op_text) if kind != "cpu" else None
+        # An op's own CPU implementation needs no launch.
+        verdict = check_at_once(puzzle, op_text) if kind != "cpu" or puzzle.also_on_cpu else None
         if verdict is not None:
             print(verdict)
             return 1
@@ -105,7 +105,7 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
-    if kind == "cpu":
+    if kind == "cpu" and not puzzle.also_on_cpu:
         text = _("Your launch was not used: it is for a GPU. This was the op's CPU implementation.")
     else:
         text = _("This was one size only. To check all sizes: {command}").format(command=f"workbook check {puzzle.id}")

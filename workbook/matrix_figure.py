@@ -1,7 +1,7 @@
 """The static picture of a launch that fills a matrix: which thread handled which elements.
 
 The matrix is drawn as it is, a cell an element. The colour of a cell is that of the block, and its number that of the
-thread that wrote it; a frame holds what one thread wrote together, its vector.
+thread that wrote it; a frame holds what one thread wrote together, its run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MAX_NAMED_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Vector:
-    """Neighbouring elements that one thread wrote, or that none did. It may go on in the next row."""
+class Run:
+    """Neighbouring elements that one thread wrote, or that none did. A run may go on in the next row."""
 
     number: int
     writer: Thread | None
@@ -60,13 +60,13 @@ def matrix_figure(view: LaunchView, block: int | None = None) -> Figure:
     top = sheet.y
     for row in range(0, drawn_rows, step):
         sheet.label(str(row), top + (row + 0.5) * side, size=6)
-    for vector in vectors(view):
-        for index in range(vector.first, vector.first + vector.count):
+    for run in thread_runs(view):
+        for index in range(run.first, run.first + run.count):
             row, column = divmod(index, columns)
             if row < drawn_rows and column < drawn_columns:
-                _draw_element(sheet, view.outputs[index], (column * side, top + row * side), side, vector, block)
-        if not small and vector.writer and block in (None, vector.writer.block):
-            _draw_frame(sheet, vector, top, columns)
+                _draw_element(sheet, view.outputs[index], (column * side, top + row * side), side, run, block)
+        if not small and run.writer and block in (None, run.writer.block):
+            _draw_frame(sheet, run, top, columns)
     sheet.text(-LEFT + 0.4, top + drawn_rows * side / 2, view.output, 9, MUTED, ha="left", weight="bold")
     sheet.y = top + drawn_rows * side + 0.3
     if (drawn_rows, drawn_columns) != (rows, columns):
@@ -77,12 +77,12 @@ def matrix_figure(view: LaunchView, block: int | None = None) -> Figure:
     return sheet.finish()
 
 
-def vectors(view: LaunchView) -> list[Vector]:
+def thread_runs(view: LaunchView) -> list[Run]:
     """What each thread wrote together, in the order of the elements; also what nobody wrote."""
-    found: list[Vector] = []
+    found: list[Run] = []
     for writers, group in groupby(enumerate(view.outputs), key=lambda each: each[1].writers[-1:]):
         indices = [index for index, _output in group]
-        found.append(Vector(len(found), writers[0] if writers else None, indices[0], len(indices)))
+        found.append(Run(len(found), writers[0] if writers else None, indices[0], len(indices)))
     return found
 
 
@@ -108,52 +108,55 @@ def _draw_heading(sheet: Sheet, view: LaunchView) -> None:
 
 
 def shares(view: LaunchView) -> str:
-    """12 vectors of 4 elements, 2 vectors of one element. 14 of 256 threads had something to write."""
-    counts = Counter(vector.count for vector in vectors(view) if vector.writer)
-    parts = []
-    for elements, times in sorted(counts.items(), reverse=True):
-        text = ngettext("{vectors} of one element", "{vectors} of {elements} elements", elements)
-        vectors_of_it = ngettext("{times} vector", "{times} vectors", times).format(times=times)
-        parts.append(text.format(vectors=vectors_of_it, elements=elements))
+    """12 runs of 4 elements, 2 runs of one element. 12 of 256 threads had something to write."""
+    counts = Counter(run.count for run in thread_runs(view) if run.writer)
+    parts = [_describe_runs(times, elements) for elements, times in sorted(counts.items(), reverse=True)]
     threads = sum(one.threads for one in view.blocks)
     busy = sum(len(one.writing) for one in view.blocks)
     text = _("{parts}. {busy} of {threads} threads had something to write.")
     return text.format(parts=", ".join(parts), busy=busy, threads=threads)
 
 
+def _describe_runs(number: int, elements: int) -> str:
+    """12 runs of 4 elements."""
+    runs = ngettext("{number} run", "{number} runs", number).format(number=number)
+    text = ngettext("{runs} of one element", "{runs} of {elements} elements", elements)
+    return text.format(runs=runs, elements=elements)
+
+
 def _draw_element(
-    sheet: Sheet, output: Output, place: tuple[float, float], side: float, vector: Vector, block: int | None
+    sheet: Sheet, output: Output, place: tuple[float, float], side: float, run: Run, block: int | None
 ) -> None:
-    if vector.writer is None:
+    if run.writer is None:
         look = NOBODY
-    elif block not in (None, vector.writer.block):
+    elif block not in (None, run.writer.block):
         look = OTHER_BLOCK
     else:
-        look = _look_of(vector.writer.block)
+        look = _look_of(run.writer.block)
     right = output.ok and bool(output.writers)
     x, y = place
-    if side < 1:  # no room for a frame: every other vector is drawn paler
-        alpha = 1 if vector.number % 2 else 0.55
+    if side < 1:  # no room for a frame: every other run is drawn paler
+        alpha = 1 if run.number % 2 else 0.55
         sheet.box(x, y, side, side, replace(look, edge="none"), 0, kind="element", alpha=alpha)
         if not right:
             sheet.text(x + side / 2, y + side / 2, "✗", 4, WRONG.edge)
         return
     sheet.box(x, y, 1, 1, replace(look, edge="#ffffff"), 0.6, kind="element" if right else "wrong")
-    if vector.writer:
-        sheet.text(x + 0.5, y + 0.34, f"t{vector.writer.thread}", 7, INK if look is not OTHER_BLOCK else MUTED)
+    if run.writer:
+        sheet.text(x + 0.5, y + 0.34, f"t{run.writer.thread}", 7, INK if look is not OTHER_BLOCK else MUTED)
         sheet.text(x + 0.5, y + 0.74, short(output.value), 5.5, MUTED)
     if not right:
         sheet.text(x + 0.5, y + 0.5, "✗", 12, WRONG.edge)
 
 
-def _draw_frame(sheet: Sheet, vector: Vector, top: float, columns: int) -> None:
-    """The frame of a vector. One that goes on in the next row is open where it is cut."""
-    assert vector.writer is not None
-    edge = _look_of(vector.writer.block).edge
-    last = vector.first + vector.count - 1
-    for row in range(vector.first // columns, last // columns + 1):
-        begin, end = max(vector.first - row * columns, 0), min(last - row * columns, columns - 1) + 1
-        comes_from_above, goes_on = vector.first < row * columns, last >= (row + 1) * columns
+def _draw_frame(sheet: Sheet, run: Run, top: float, columns: int) -> None:
+    """The frame of a run. One that goes on in the next row is open where it is cut."""
+    assert run.writer is not None
+    edge = _look_of(run.writer.block).edge
+    last = run.first + run.count - 1
+    for row in range(run.first // columns, last // columns + 1):
+        begin, end = max(run.first - row * columns, 0), min(last - row * columns, columns - 1) + 1
+        comes_from_above, goes_on = run.first < row * columns, last >= (row + 1) * columns
         left, right = begin + (0 if comes_from_above else 0.06), end - (0 if goes_on else 0.06)
         upper, lower = top + row + 0.06, top + row + 0.94
         sheet.line(left, right, upper, color=edge)

@@ -1,15 +1,17 @@
 """A puzzle in a notebook: the `%%fill` cell, and one-line cells that check, draw, hint and reveal."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from workbook import attempts, lint
-from workbook.check import check_at_once, check_op
+from workbook import attempts, lint, rooms, vector_widths
+from workbook.check import Progress, check_at_once, check_op
 from workbook.devices import default_device, devices_for_check
+from workbook.execution import Execution
 from workbook.explorer import explorer
 from workbook.figure import figure
 from workbook.language import _
@@ -98,6 +100,11 @@ class NotebookPuzzle:
         """The learner's file as it stands."""
         return HTML(source_html(self.puzzle.problem_file.read_text(), self.puzzle.problem_name))
 
+    def program(self) -> HTML:
+        """The Python side of the puzzle."""
+        name = str(self.puzzle.python_file.relative_to(rooms.ROOT))
+        return HTML(source_html(self.puzzle.python_file.read_text(), name))
+
     def hint(self) -> HTML:
         """The hints, each one folded: they help more when one asks for them one at a time."""
         hints = self.puzzle.hints
@@ -127,8 +134,37 @@ class NotebookPuzzle:
         text = _("{file} is as it was at first. Your versions are in {folder}.")
         self._say(text.format(file=self.puzzle.problem_name, folder=attempts.history_folder(self.puzzle)))
 
+    def vector_widths(self) -> None:
+        """How `foreach` divides the work on each device: runs the learner's op with a function that gives back its
+        width."""
+        if self.verdict is None or not self.verdict.passed:
+            self._say(_("This runs your own op: it is shown once your call of `foreach` has passed its check."))
+            return
+        text = vector_widths.probe(self._checked_text)
+        found: list[Execution] = []
+
+        def run(progress: Progress) -> str:
+            for worker in self._workers:
+                found.append(worker.run(self.puzzle.id, text, 0, progress))
+            if not all(map(vector_widths.are_widths, found)):
+                return message_html(_("This works only if `foreach` is called with the function that the file offers."))
+            return vector_widths.widths_html(self.puzzle, found)
+
+        self._watch(run)
+
     def _run(self, op_text: str, seed: int | None) -> Verdict:
-        """Run the attempt in the worker, showing progress where the verdict will stand."""
+        """Run the attempt in the worker."""
+        found: list[Verdict] = []
+
+        def run(progress: Progress) -> str:
+            found.append(check_op(self.puzzle, op_text, self._workers, progress, seed))
+            return verdict_html(found[0])
+
+        stopped = self._watch(run)
+        return stopped or found[0]
+
+    def _watch(self, run: Callable[[Progress], str]) -> Verdict | None:
+        """Run something in the workers, showing progress where its result will stand; the verdict if it was stopped."""
         self.warm()
         start = time.monotonic()
         place = display(HTML(""), display_id=True)
@@ -138,15 +174,16 @@ class NotebookPuzzle:
             place.update(HTML(message_html(text)))
 
         try:
-            verdict = check_op(self.puzzle, op_text, self._workers, progress, seed)
+            place.update(HTML(run(progress)))
         except WorkerLost as error:
             verdict = Verdict(self.puzzle.id, STOPPED, str(error))
+            place.update(HTML(verdict_html(verdict)))
+            return verdict
         except KeyboardInterrupt:
             text = _("You interrupted the attempt. A new worker is starting; run the cell again when you like.")
             place.update(HTML(verdict_html(Verdict(self.puzzle.id, STOPPED, text))))
             raise Interrupted from None
-        place.update(HTML(verdict_html(verdict)))
-        return verdict
+        return None
 
     def _views(self) -> dict[str, Any]:
         """The launches to draw, by the names of their cases; says why where there are none."""

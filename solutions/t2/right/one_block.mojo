@@ -1,8 +1,0 @@
-ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](
-    output,
-    lhs,
-    rhs,
-    Int32(size),
-    grid_dim=1,
-    block_dim=size,
-)

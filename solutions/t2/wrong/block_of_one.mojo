@@ -1,8 +1,0 @@
-ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](
-    output,
-    lhs,
-    rhs,
-    Int32(size),
-    grid_dim=ceildiv(size, TPB),
-    block_dim=1,
-)
