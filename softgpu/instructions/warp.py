@@ -135,7 +135,7 @@ def _(decoder: Decoder, m: Modifiers) -> Execute:
         raise decoder.invalid("only match.all has a predicate as its second destination")
     pair = destination if isinstance(destination, Pair) else Pair(destination, Sink())
     read = decoder.read(value, m.type)
-    write_mask = decoder.write(pair.first, TYPES["u32"], may_be_dropped=True)
+    write_mask = decoder.write(pair.first, TYPES["u32"], may_be_dropped=matches_all)
     write_matched = decoder.write(pair.second, TYPES["pred"], may_be_dropped=True)
 
     def compute(chunk: Chunk, lanes: Lanes, mask: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:

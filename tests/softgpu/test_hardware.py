@@ -8,13 +8,13 @@ To record them, on a machine with an NVIDIA GPU, its driver, Python and NumPy (n
 cases come from, `python tests/softgpu/hardware/cases.py` makes new ones.
 """
 
-import ctypes
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import assembler
 import numpy as np
 import pytest
 
@@ -143,24 +143,8 @@ def test_a_difference_is_seen():
 
 
 def test_the_assembler_accepts_the_cases():
-    """NVIDIA's assembler, which comes with MAX."""
-    libraries = [
-        path for folder in sys.path for path in Path(folder).glob("**/libNVPTX.so") if "site-packages" in folder
-    ]
-    if not libraries:
+    library = assembler.library()
+    if library is None:
         pytest.skip("there is no libNVPTX.so in this environment")
-    assembler = ctypes.CDLL(str(libraries[0]))
     texts = {case.ptx for case in hardware_cases.load(CASES)[:: 4 * SHARE]}
-    refused = [text for text in texts if not accepts(assembler, text.encode())]
-    assert not refused
-
-
-def accepts(assembler: ctypes.CDLL, ptx: bytes) -> bool:
-    """https://docs.nvidia.com/cuda/ptx-compiler-api: create, compile, destroy."""
-    compiler = ctypes.c_void_p()
-    assembler.nvPTXCompilerCreate(ctypes.byref(compiler), ctypes.c_size_t(len(ptx)), ptx)
-    target = ptx.partition(b".target ")[2].split()[0].rstrip(b",")
-    options = (ctypes.c_char_p * 2)(b"--gpu-name=" + target, b"-O0")
-    code = assembler.nvPTXCompilerCompile(compiler, 2, options)
-    assembler.nvPTXCompilerDestroy(ctypes.byref(compiler))
-    return code == 0
+    assert not any(assembler.complaints(sorted(texts), library))
