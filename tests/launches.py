@@ -1,6 +1,7 @@
 """Launches for the tests of the pictures, run on softgpu."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,18 +78,59 @@ def copy(grid=2, block=4, count=8, tile_slots=None, body="st.shared.b32 [%r8], %
     )
 
 
+def vector_addition(size=17, grid=2, block=16) -> LaunchView:
+    """The kernel of puzzle t2, as MAX compiled it."""
+    lhs, rhs = np.random.default_rng(2).uniform(1, 2, (2, size)).astype(np.float32)
+    arrays = {"output": np.full(size, np.nan, np.float32), "lhs": lhs, "rhs": rhs}
+    text = (DATA / "vector_addition.ptx").read_text()
+    views = tuple(View(name, size) for name in arrays)
+    return run(text, grid, block, arrays, (*views, np.int32(size)), lhs + rhs, [], f"size {size}")
+
+
+class View(NamedTuple):
+    """A tensor whose size is known only when the kernel runs: the kernel is handed its address and its size."""
+
+    name: str
+    size: int
+
+
+def add_one() -> LaunchView:
+    """The kernel that foreach makes in puzzle t1, as MAX compiled it for a matrix of 5 × 10."""
+    matrix = np.random.default_rng(1).uniform(1, 2, (5, 10)).astype(np.float32)
+    arrays = {"output": np.full((5, 10), np.nan, np.float32), "input": matrix}
+    module, memory, trace = softgpu.Module((DATA / "add_one_5_10.ptx").read_text()), softgpu.Memory(), softgpu.Trace()
+    buffers = {
+        name: Buffer(memory.allocate(array, name).base, array.size, array.dtype) for name, array in arrays.items()
+    }
+    # All in one parameter: the addresses of the two, rows, columns, vectors, what is left over, and where that begins.
+    words = [buffers["input"].address, buffers["output"].address, 5 | 10 << 32, 12, 2, 48]
+    parameters = [np.array(words, np.uint64).tobytes()]
+    module.launch_raw(module.kernels[0], 1, 256, parameters, memory, observers=[trace])
+    return launch_view(
+        trace.launches[0],
+        buffers,
+        matrix + 1,
+        arrays["output"],
+        thread_per_element=False,
+        case="rows 5, columns 10",
+    )
+
+
 def run(text, grid, block, arrays, arguments, expected, shared_names, case) -> LaunchView:
     module, memory, trace = softgpu.Module(text), softgpu.Memory(), softgpu.Trace()
     buffers = {
         name: Buffer(memory.allocate(array, name).base, array.size, array.dtype) for name, array in arrays.items()
     }
-    parameters = [
-        np.uint64(buffers[argument].address).tobytes() if isinstance(argument, str) else argument.tobytes()
-        for argument in arguments
-    ]
+    parameters = [_parameter(argument, buffers) for argument in arguments]
     fault = ""
     try:
         module.launch_raw(module.kernels[0], grid, block, parameters, memory, observers=[trace])
     except softgpu.KernelError as error:
         fault = str(error)
     return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, case=case, fault=fault)
+
+
+def _parameter(argument, buffers) -> bytes:
+    if isinstance(argument, View):
+        return np.array([buffers[argument.name].address, argument.size], np.uint64).tobytes()
+    return np.uint64(buffers[argument].address).tobytes() if isinstance(argument, str) else argument.tobytes()

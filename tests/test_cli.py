@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from workbook.attempts import history, write_attempt
+from workbook.puzzles import find_puzzle
 from workbook.region import read_region
 
 PROGRAM_OUTPUT = """\
@@ -34,6 +35,27 @@ def test_run_prints_the_program_and_its_device(device, says):
     first, rest = result.stdout.split("\n", 1)
     assert first.startswith(says)
     assert rest == PROGRAM_OUTPUT
+
+
+@pytest.mark.parametrize("device", ["softgpu", "cpu"])
+@pytest.mark.parametrize("id, inputs", [("t1", []), ("t2", ["Left-hand-side values:", "Right-hand-side values:"])])
+def test_the_tutorials_print_the_graphs_result_beside_the_expected_one(id, inputs, device):
+    result = workbook("run", id, "--solution", "--device", device)
+    assert result.returncode == 0, result.stdout + result.stderr
+    parts = [part.split("\n", 1) for part in result.stdout.split("\n", 1)[1].strip().split("\n\n")]
+    assert [heading for heading, numbers in parts] == [*inputs, "Graph result:", "Expected result:"]
+    arrays = [[float(word) for word in numbers.replace("[", " ").replace("]", " ").split()] for _, numbers in parts]
+    assert len(arrays[-1]) == {"t1": 50, "t2": 10}[id]
+    assert arrays[-2] == pytest.approx(arrays[-1])
+    if inputs:
+        assert [a + b for a, b in zip(*arrays[:2], strict=True)] == pytest.approx(arrays[-1], abs=1e-6)
+
+
+def test_the_learners_call_of_foreach_is_used_on_the_cpu_too():
+    write_attempt(find_puzzle("t1"), "foreach(add_one, output, ctx)")
+    result = workbook("run", "t1", "--device", "cpu")
+    assert result.returncode == 1
+    assert "does not say for which device" in result.stdout
 
 
 def test_run_takes_the_learners_file(puzzle):

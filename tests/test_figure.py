@@ -4,10 +4,11 @@ import html
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from launches import conv1d, copy
+from launches import add_one, conv1d, copy, vector_addition
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
@@ -204,3 +205,63 @@ def test_the_picture_has_a_text_alternative():
 
 def test_an_explorer_of_nothing_says_so():
     assert "No launch" in explorer({}).value
+
+
+# Kernels without shared memory
+
+
+def test_a_kernel_without_a_tile_shows_all_its_inputs_and_the_threads_that_the_guard_holds_back():
+    drawn = figure(vector_addition())
+    found = kinds(drawn)
+    assert (found["lhs element"], found["rhs element"], found["output"]) == (17, 17, 17)
+    assert (found["thread"], found["idle thread"]) == (17, 15)
+    assert {"lhs", "rhs", "output", "NumPy"} <= set(texts(drawn))
+    assert "barrier" not in found
+
+
+def test_the_block_that_a_vector_lacks_is_named():
+    shown = texts(figure(vector_addition(grid=1)))
+    assert "✗ 16 of 17 outputs right, 1 never written" in shown
+    assert shown.count("block 1 never ran") == 2  # in words above, and in its place
+
+
+def test_the_explorer_opens_with_the_first_vector_that_takes_several_blocks():
+    views = {"one": vector_addition(10, grid=1), "two": vector_addition(17), "three": vector_addition(33, grid=3)}
+    assert explorer(views).children[0].children[0].value == "two"
+
+
+# Matrices
+
+
+def test_each_element_of_a_matrix_has_the_number_of_the_thread_that_wrote_it():
+    shown = texts(figure(add_one()))
+    threads = [text for text in shown if re.fullmatch(r"t\d+", text)]
+    assert threads[:10] == ["t0"] * 4 + ["t1"] * 4 + ["t2"] * 2
+    assert threads[-2:] == ["t0", "t1"]
+    assert len(threads) == 50
+    assert "12 runs of 4 elements, 2 runs of one element. 12 of 256 threads had something to write." in " ".join(shown)
+
+
+def test_a_run_that_goes_on_in_the_next_row_is_framed_in_both_and_open_between_them():
+    uprights = [line for line in figure(add_one()).axes[0].lines if len(set(line.get_xdata())) == 1]
+    assert len(uprights) == 2 * 14  # each run has a beginning and an end, also where it has a row's end between them
+    columns = Counter(round(line.get_xdata()[0], 2) for line in uprights)
+    assert columns[9.94] == 3  # rows 1, 3 and 4 end with a run; rows 0 and 2 do not
+
+
+def test_wrong_and_missing_elements_of_a_matrix_are_marked():
+    view = add_one()
+    outputs = list(view.outputs)
+    outputs[3] = replace(outputs[3], ok=False)
+    outputs[13] = replace(outputs[13], writers=())
+    drawn = figure(replace(view, outputs=tuple(outputs)))
+    assert kinds(drawn)["wrong"] == 2
+    assert texts(drawn).count("✗") == 2
+
+
+def test_a_large_matrix_is_drawn_small_and_says_what_is_left_out():
+    view = add_one()
+    drawn = figure(replace(view, outputs=view.outputs * 80, shape=(100, 40)))
+    assert kinds(drawn)["element"] == 75 * 40
+    assert "75 of 100 rows and 40 of 40 columns are drawn." in texts(drawn)
+    assert not any(re.fullmatch(r"t\d+", text) for text in texts(drawn))

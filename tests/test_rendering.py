@@ -1,6 +1,7 @@
 """What the notebook shows, as HTML."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,3 +51,24 @@ def test_what_a_learner_or_a_tool_wrote_cannot_become_html():
 def test_mojos_newer_keywords_are_highlighted():
     html = source_html("comptime TPB = 15")
     assert re.search(r'<span class="k">comptime</span>', html)
+
+
+def test_a_matrix_is_shown_row_by_row_with_both_indices():
+    expected = np.arange(24, dtype=np.float32).reshape(2, 12)
+    output = expected.copy()
+    output[1, 11] = 7
+    case = replace(failed_case(), expected=expected, output=output, first_wrong=23)
+    shown = text_of(verdict_html(Verdict("t1", FAILED, "1 of 1 cases differs.", cases=(case,))))
+    assert "✗ 1 of 24 elements differ" in shown
+    assert "index 0, 10 0, 11 your op 10 11 NumPy 10 11" in shown
+    assert "index 1, 10 1, 11 your op 22 7 NumPy 22 23" in shown
+
+
+def test_of_many_rows_those_with_wrong_elements_are_shown():
+    expected = np.zeros((100, 10), np.float32)
+    output = expected.copy()
+    output[70, 3] = 1
+    case = replace(failed_case(), expected=expected, output=output, first_wrong=703)
+    shown = text_of(verdict_html(Verdict("t1", FAILED, "1 of 1 cases differs.", cases=(case,))))
+    assert "index 70, 0 70, 1" in shown
+    assert "10 of 1000 elements are shown." in shown

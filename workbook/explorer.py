@@ -21,7 +21,8 @@ ALL_BLOCKS = -1  # as a choice; a dropdown shows nothing for None
 def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
     """The launches of the cases that were run, by the names of the cases, drawn from what their threads did.
 
-    It opens with the case that has most to tell: the first with a wrong output, else the first with a halo.
+    It opens with the case that has most to tell: the first with a wrong output, else the first with a halo, else the
+    first vector that takes several blocks.
     """
     if not views:
         return widgets.HTML(f"<p>{_('No launch has been recorded yet.')}</p>")
@@ -59,7 +60,10 @@ def _telling(views: Mapping[str, LaunchView]) -> str:
     def halo(view: LaunchView) -> bool:
         return any(array.count(Provenance.HALO) for block in view.blocks for array in block.shared)
 
-    found = (name for says in (wrong, halo) for name, view in views.items() if says(view))
+    def several_blocks(view: LaunchView) -> bool:
+        return len(view.shape) == 1 and len(view.blocks) > 1
+
+    found = (name for says in (wrong, halo, several_blocks) for name, view in views.items() if says(view))
     return next(found, next(iter(views)))
 
 
