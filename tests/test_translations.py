@@ -149,6 +149,14 @@ def test_a_text_that_has_changed_keeps_its_translation_but_is_not_used(german, s
     assert language.gettext("{puzzle} passed") == "{puzzle} passed"
 
 
+def test_what_is_not_translated_is_said_in_english(german, speak):
+    change_entry(german, "{puzzle} passed", string="")
+    change_entry(german, "{count} own load", string=("", ""))
+    speak("de")
+    assert language.gettext("{puzzle} passed") == "{puzzle} passed"
+    assert language.ngettext("{count} own load", "{count} own loads", 2) == "{count} own loads"
+
+
 # Notebooks
 
 

@@ -120,6 +120,10 @@ def _translations(code: str) -> NullTranslations:
 
     compiled = io.BytesIO()
     with catalogue_file(code).open("rb") as file:
-        write_mo(compiled, read_po(file))
+        catalogue = read_po(file)
+    for message in catalogue:
+        if not all(message.string):
+            message.string = ""  # else write_mo takes the English singular for a plural that is not translated
+    write_mo(compiled, catalogue)
     compiled.seek(0)
     return GNUTranslations(compiled)
