@@ -122,7 +122,7 @@ def _translations(code: str) -> NullTranslations:
     with catalogue_file(code).open("rb") as file:
         catalogue = read_po(file)
     for message in catalogue:
-        if not all(message.string):
+        if not all(message.string or ()):
             message.string = ""  # else write_mo takes the English singular for a plural that is not translated
     write_mo(compiled, catalogue)
     compiled.seek(0)
