@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
@@ -33,8 +34,9 @@ STAGES = {
 }
 """What is told of each stage of an attempt."""
 
-Request = tuple[str, str, int]
-"""A puzzle's id, the text of an op.mojo, and the seed of the random data."""
+Request = tuple[Any, ...]
+"""What the executor's `run` is called with, before `progress`; for an attempt a puzzle's id, the text of an op.mojo,
+and the seed of the random data."""
 
 
 class WorkerLost(Exception):
@@ -44,8 +46,10 @@ class WorkerLost(Exception):
 class Worker:
     """The notebook's side: starts the process, hands it attempts, and replaces it."""
 
-    def __init__(self, device: str, time_limit: float = TIME_LIMIT):
+    def __init__(self, device: str, time_limit: float = TIME_LIMIT, executor: type = Executor):
+        """`executor` is made in the process, for the device, and its `run` answers what is asked."""
         self.device = device
+        self.executor = f"{executor.__module__}:{executor.__name__}"
         self.time_limit = time_limit
         self._process: subprocess.Popen | None = None
         self._start()
@@ -56,8 +60,12 @@ class Worker:
         return self._process.pid
 
     def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run an attempt. `progress` hears of each stage, a key of STAGES, when it begins
-        and every second that it lasts.
+        """Run an attempt."""
+        return self.ask((puzzle_id, op_text, seed), progress)
+
+    def ask(self, request: Request, progress: Callable[[str], None]) -> Any:
+        """What the process answers. `progress` hears of each stage, a key of STAGES, when it begins and every second
+        that it lasts.
 
         Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
         """
@@ -65,7 +73,7 @@ class Worker:
         if self._process.poll() is not None:
             self._replace()
         try:
-            kind, content = self._converse((puzzle_id, op_text, seed), progress)
+            kind, content = self._converse(request, progress)
         except TimeoutError:
             self._replace()
             raise WorkerLost(
@@ -128,7 +136,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - open as long as the worker writes to it
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "workbook.worker", self.device, str(theirs.fileno())],
+            [sys.executable, "-m", "workbook.worker", self.executor, self.device, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -151,23 +159,22 @@ class Worker:
         return "\n".join(["", _("Its last words:"), *lines[-5:]]) if lines else ""
 
 
-def serve(device: str, connection: Connection) -> None:
+def serve(make_executor: Callable[[str], Any], device: str, connection: Connection) -> None:
     """The worker's side: answer requests until the notebook goes away."""
-    executor: Executor | Exception
     try:
-        executor = Executor(device)
+        executor = make_executor(device)
     except Exception as error:
         executor = error
     while True:
         try:
-            puzzle_id, op_text, seed = connection.recv()
+            request = connection.recv()
         except EOFError:
             return
         if isinstance(executor, Exception):
             connection.send(("error", executor))
             continue
         try:
-            result = executor.run(puzzle_id, op_text, seed, lambda stage: connection.send(("progress", stage)))
+            result = executor.run(*request, lambda stage: connection.send(("progress", stage)))
             connection.send(("result", result))
         except Exception as error:
             connection.send(("error", _sendable(error)))
@@ -183,5 +190,6 @@ def _sendable(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Connection(int(sys.argv[2])))
+    module, name = sys.argv[1].split(":")
+    serve(getattr(import_module(module), name), sys.argv[2], Connection(int(sys.argv[3])))
     os._exit(0)  # MAX's threads may abort an orderly exit
