@@ -138,7 +138,7 @@ class Memory:
         )
         # Pages of zeros are taken from the system only when they are used.
         mask = None if written else np.zeros(nbytes, np.uint8)
-        return self._insert(Allocation(address, data, name or "an allocation", written=mask))
+        return self._insert(Allocation(address, data, name or "an unnamed buffer", written=mask))
 
     def host_wrote(self, address: int, nbytes: int) -> None:
         """The host has written these bytes: by a copy or a memset."""

@@ -117,6 +117,16 @@ def test_the_launch_goes_on_and_then_raises_the_first_fault(kernel):
     assert [report.count for report in memcheck.reports] == [2, 64]
 
 
+def test_memory_without_a_name(kernel):
+    memory, memcheck, storage = Memory(), Memcheck(), np.zeros(64, np.uint32)
+    address = memory.adopt(storage.ctypes.data, storage.nbytes).base
+    with pytest.raises(MemoryFault, match="1 byte after an unnamed buffer"):
+        kernel("ld.param.u64 %rd1, [out]; ld.global.u32 %r1, [%rd1+256]; ret;").launch_raw(
+            "k", 1, 1, [np.uint64(address).tobytes()], memory, observers=[memcheck]
+        )
+    assert "that is element 64 of an unnamed buffer, counted in elements of 4 bytes" in str(memcheck.reports[0])
+
+
 def test_freed_memory(kernel):
     memory, memcheck = Memory(), Memcheck()
     allocation = memory.allocate(64, "scratch")
