@@ -1,7 +1,9 @@
 """The translations are complete and up to date, and whoever lets one fall behind is told."""
 
+import ast
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -17,6 +19,21 @@ NAME = "p17_conv1d_op.ipynb"
 @pytest.mark.parametrize("code", [code for code in language.languages() if code != "en"])
 def test_everything_is_translated(code):
     assert [*translations.catalogue_problems(code), *translations.notebook_problems(code)] == []
+
+
+@pytest.mark.parametrize("path", sorted(Path(translations.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+def test_every_text_that_the_code_shows_is_to_be_translated(path):
+    """One in the braces of an f-string is not found, and would stay English in all languages."""
+    texts = translations.template()
+    shown = [
+        call.args[0].value
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("_", "N_", "ngettext")
+        and isinstance(call.args[0], ast.Constant)
+    ]
+    assert [text for text in shown if text not in texts] == []
 
 
 # A language that is made here: German, of which only the folders are needed

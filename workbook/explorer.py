@@ -25,7 +25,8 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
     first vector that takes several blocks.
     """
     if not views:
-        return widgets.HTML(f"<p>{_('No launch has been recorded yet.')}</p>")
+        text = _("No launch has been recorded yet.")
+        return widgets.HTML(f"<p>{text}</p>")
     case = widgets.Dropdown(
         options=list(views), value=_telling(views), description=_("Case"), layout=widgets.Layout(width="auto")
     )

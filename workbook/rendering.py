@@ -96,8 +96,9 @@ def verdict_html(verdict: Verdict) -> str:
         ran = _("Ran on {device}. Random data from seed {seed}.").format(device=verdict.device, seed=verdict.seed)
         parts.append(_small(f"{ran} {_times(verdict)}"))
     if verdict.raw:
+        title = _("Everything the tools said")
         parts.append(
-            f'<details><summary style="cursor: pointer">{_("Everything the tools said")}</summary>'
+            f'<details><summary style="cursor: pointer">{title}</summary>'
             f'<pre style="{CODE}; white-space: pre-wrap">{escape(verdict.raw)}</pre></details>'
         )
     return _box(COLOURS[verdict.outcome], "".join(parts))
