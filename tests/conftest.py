@@ -14,7 +14,7 @@ from workbook.worker import Worker
 
 os.environ.pop(language.VARIABLE, None)  # tests know what is said in English
 
-ROOMS = ("kernels", "problems", "solutions", "notebooks", "puzzles.toml")
+ROOMS = ("experiments", "kernels", "problems", "solutions", "notebooks", "puzzles.toml")
 
 
 @pytest.fixture(autouse=True)

@@ -106,13 +106,13 @@ def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
     if match is None:
         return (_("The launch failed: {reason}").format(reason=text),)
     line, column, reason = int(match[1]), int(match[2]), match[3]
-    headline = _known(reason) or _("The op failed when it ran: {reason}").format(reason=reason)
+    headline = known_reason(reason) or _("The op failed when it ran: {reason}").format(reason=reason)
     return (headline, _place(region, "op.mojo", line, column, ""))
 
 
 def _explain_diagnostics(diagnostics: tuple[Diagnostic, ...], region: Region) -> tuple[str, ...]:
     first = diagnostics[0]
-    reason = _known("\n".join((first.message, *first.notes)))
+    reason = known_reason("\n".join((first.message, *first.notes)))
     headline = reason or _("Mojo does not accept it: {message}.").format(message=first.message)
     return (headline, _place(region, first.file, first.line, first.column, first.source))
 
@@ -123,7 +123,7 @@ def _explain_instantiation(text: str, region: Region) -> tuple[str, ...]:
     constraint = re.search(r"constraint failed: (.+)", text)
     reason = constraint[1] if constraint else text.strip()
     unknown = _("MAX cannot compile the op for the sizes of this check: {reason}.")
-    headline = _known(reason) or unknown.format(reason=reason)
+    headline = known_reason(reason) or unknown.format(reason=reason)
     places = re.findall(r"op\.mojo:(\d+):(\d+): note: call expansion", text[: constraint.end()] if constraint else text)
     if not places:
         return (headline,)
@@ -131,7 +131,8 @@ def _explain_instantiation(text: str, region: Region) -> tuple[str, ...]:
     return (headline, _place(region, "op.mojo", line, column, ""))
 
 
-def _known(message: str) -> str | None:
+def known_reason(message: str) -> str | None:
+    """What a message means here; None for one that is not known."""
     for pattern, meaning in KNOWN_REASONS:
         match = re.search(pattern, message)
         if match:

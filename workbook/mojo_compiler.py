@@ -39,15 +39,15 @@ class MojoCompileError(Exception):
 def precompile_kernels() -> Path:
     """The compiled package of kernels/."""
     sources = {file.name: file.read_text() for file in sorted(rooms.KERNELS.glob("*.mojo"))}
-    return _precompile("kernels", sources, include=None)
+    return precompile("kernels", sources)
 
 
 def precompile_op(puzzle_id: str, op_text: str, kernels: Path) -> Path:
     """The compiled package of an op.mojo that imports `kernels`."""
-    return _precompile(puzzle_id, {"__init__.mojo": "", "op.mojo": op_text}, include=kernels.parent)
+    return precompile(puzzle_id, {"__init__.mojo": "", "op.mojo": op_text}, include=kernels.parent)
 
 
-def _precompile(name: str, sources: dict[str, str], include: Path | None) -> Path:
+def precompile(name: str, sources: dict[str, str], include: Path | None = None) -> Path:
     """A package from its sources, in a folder named by their hash: the same sources are compiled once.
 
     MAX remembers what it found in a package by its path, so different packages must never share one.

@@ -8,6 +8,7 @@ ROOT = Path(os.environ.get("WORKBOOK_ROOT") or Path(__file__).resolve().parent.p
 
 PUZZLES_FILE = ROOT / "puzzles.toml"
 KERNELS = ROOT / "kernels"
+EXPERIMENTS = ROOT / "experiments"
 PROBLEMS = ROOT / "problems"
 SOLUTIONS = ROOT / "solutions"
 NOTEBOOKS = ROOT / "notebooks"
