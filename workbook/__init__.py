@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workbook.laboratory import Laboratory
     from workbook.notebook import NotebookPuzzle
 
 
@@ -11,3 +12,10 @@ def open_puzzle(id: str) -> "NotebookPuzzle":
     from workbook.notebook import open_puzzle as open_in_notebook  # only notebooks need what it imports
 
     return open_in_notebook(id)
+
+
+def open_laboratory() -> "Laboratory":
+    """Open the experiments of the notebook "Understanding custom ops"."""
+    from workbook.laboratory import open_laboratory as open_in_notebook
+
+    return open_in_notebook()
