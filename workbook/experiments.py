@@ -3,9 +3,12 @@ all that they need of MAX is here."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -60,12 +63,13 @@ class Package:
 
 @dataclass(frozen=True)
 class Launched:
-    """A launch, and what it found in memory: for the address of each buffer its size, and how many of its bytes
-    anything had written."""
+    """A launch; the address of its output, which is the kernel's first argument; and what it found in memory: for the
+    address of each buffer its size, and how many of its bytes anything had written."""
 
     kernel: str
     grid: int
     block: int
+    output: int
     buffers: dict[int, tuple[int, int]]
 
 
@@ -79,7 +83,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Run:
-    """The op of one source, on the CPU and on the GPU, and where the GPU's buffers were."""
+    """The op of one source on the CPU and on the GPU, and where the GPU's inputs lay."""
 
     on_cpu: np.ndarray
     on_gpu: np.ndarray
@@ -90,11 +94,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Silent:
-    """What ops give that no tool complains of, by the names of what was done."""
+    """What ops give that no tool complains of, by the names of what was done; and the launches of those that launch."""
 
     outputs: dict[str, np.ndarray]
-    launches: tuple[Launched, ...]
-    places: dict[str, Place]
+    launches: dict[str, Launched]
 
 
 class Launches(Observer):
@@ -110,7 +113,8 @@ class Launches(Observer):
             one.base: (one.nbytes, one.nbytes if one.written is None else int(one.written.sum()))
             for one in launch.memory.allocations
         }
-        self.found.append(Launched(launch.kernel, launch.grid[0], launch.block[0], buffers))
+        output = int(launch.parameters[:8].view(np.uint64)[0])
+        self.found.append(Launched(launch.kernel, launch.grid[0], launch.block[0], output, buffers))
 
 
 class Experimenter:
@@ -163,7 +167,7 @@ class Experimenter:
         clock = Clock()
         on_cpu, on_gpu = model.execute(*inputs)
         clock.lap("run")
-        places = {"left": _place(inputs[2]), "right": _place(inputs[3]), "output": _place(on_gpu)}
+        places = {"left": _place(inputs[2]), "right": _place(inputs[3])}
         return Run(
             on_cpu.to_numpy(),
             on_gpu.to(self.cpu).to_numpy(),
@@ -181,10 +185,10 @@ class Experimenter:
         self.launches.found.clear()
         signs = Buffer.from_numpy(SIGNS).to(self.gpu)
         results = dict(zip(names, model.execute(signs, Buffer.from_numpy(MATRIX)), strict=True))
+        launches = {launch.output: launch for launch in self.launches.found}  # MAX chooses their order
         return Silent(
             {name: result.to(self.cpu).to_numpy() for name, result in results.items()},
-            tuple(self.launches.found),
-            {name: _place(result) for name, result in results.items() if not result.device.is_host},
+            {name: launches[result._data_ptr()] for name, result in results.items() if not result.device.is_host},
         )
 
     def mistake(self, name: str, progress: Progress) -> Attempt:
@@ -194,21 +198,22 @@ class Experimenter:
         try:
             package = precompile_op(changed_text(mistake, OP))
         except MojoCompileError as error:
-            return Attempt("precompile", error.raw, diagnostics=tuple(error.diagnostics))
+            return Attempt("precompile", diagnostics=tuple(error.diagnostics))
         python = python_side(changed_text(mistake, PYTHON))
         devices = [{"cpu": self.cpu, "gpu": self.gpu}[kind] for kind in mistake.devices]
-        stage = "build"
+        stage, printed = "build", StringIO()
         try:
             progress(stage)
             graph = python.build_graph(SIZE, devices, package)
             stage = "compile"
             progress(stage)
-            model = python.compile_graph(graph, devices)
+            with _stderr_to(printed):
+                model = python.compile_graph(graph, devices)
             stage = "run"
             progress(stage)
             output = python.run(model, LEFT, RIGHT, devices)[-1]
         except Exception as error:
-            return Attempt(stage, full_text(error), self.executor.launch_error())
+            return Attempt(stage, printed.getvalue() + full_text(error), self.executor.launch_error())
         return Attempt(output=output)
 
     def stale_package(self, progress: Progress) -> tuple[str, str]:
@@ -311,7 +316,7 @@ def precompile_experiments() -> Path:
 
 def precompile_op(text: str) -> Path:
     """The package of subtract.mojo with this text."""
-    return precompile("subtract_package", {"__init__.mojo": "", OP: text})
+    return precompile("experiments", {"__init__.mojo": "", OP: text})
 
 
 def python_side(text: str) -> Any:
@@ -319,6 +324,21 @@ def python_side(text: str) -> Any:
     module: dict[str, Any] = {}
     exec(compile(text, PYTHON, "exec"), module)
     return SimpleNamespace(**module)
+
+
+@contextmanager
+def _stderr_to(text: StringIO) -> Iterator[None]:
+    """MAX prints some of what it knows of a failure, and raises the rest."""
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            text.write(file.read())
 
 
 def _place(buffer: Buffer) -> Place:

@@ -10,7 +10,7 @@ import numpy as np
 from IPython.display import HTML, display
 
 from workbook import experiments
-from workbook.compiler_errors import known_reason, quote_line
+from workbook.compiler_errors import quote_line
 from workbook.devices import SOFTGPU_RUNS_HERE
 from workbook.experiments import (
     LEFT,
@@ -173,18 +173,23 @@ def _flow_html(run: Run) -> str:
     for name in ("left", "right"):
         text = _("The array `{name}` is copied to the device: {bytes} bytes at address {address}.")
         row("Buffer.to(device)", _described(text, name, run.places[name]))
-    text = _("MAX allocates the output: {bytes} bytes at address {address}. Nobody has written any of them.")
-    row("model.execute", _described(text, "output", run.places["output"]))
+    launch = run.launch
+    text = _(
+        "MAX allocates the output: {bytes} bytes at address {address}. "
+        "{written} of them have been written when the kernel begins."
+    )
+    nbytes, written = launch.buffers[launch.output]
+    row("model.execute", text.format(bytes=nbytes, address=f"`{launch.output:#x}`", written=written))
     text = _("`execute` launches `{kernel}`: {blocks} blocks of {threads} threads, which write the output.")
-    row("execute", text.format(kernel=run.launch.kernel, blocks=run.launch.grid, threads=run.launch.block))
+    row("execute", text.format(kernel=launch.kernel, blocks=launch.grid, threads=launch.block))
     row("Buffer.to(CPU())", _("The result is copied back: {values}.").format(values=" ".join(_numbers(run.on_gpu))))
     return _table(["", _("called"), _("what happened")], rows)
 
 
 def _memory_html(silent: Silent) -> str:
     rows = [[_("input"), *_numbers(SIGNS), ""]]
-    for name, launch in zip(("zero_first", "never_zeroed"), silent.launches, strict=True):
-        nbytes, written = launch.buffers[silent.places[name].address]
+    for name, launch in silent.launches.items():
+        nbytes, written = launch.buffers[launch.output]
         text = _("{written} of {bytes} bytes were written before the launch").format(written=written, bytes=nbytes)
         rows.append([_code(f"zero_first={name == 'zero_first'}"), *_numbers(silent.outputs[name]), escape(text)])
     return _table(["", *map(str, range(len(SIGNS))), ""], rows)
@@ -240,12 +245,14 @@ def _mistake_html(mistake: Mistake, attempt: Attempt) -> str:
         )
         return message_html(f"{_(mistake.silent)} {where}", STOPPED) + comparison
     if attempt.diagnostics:
+        said = "\n\n".join(
+            f"{one.file}:{one.line}:{one.column}: error: {one.message}\n{one.source}" for one in attempt.diagnostics
+        )
         first = attempt.diagnostics[0]
-        point = known_reason("\n".join((first.message, *first.notes))) or first.message
         quote = _pre(quote_line(first.line, first.source, first.column))
     else:
-        point, quote = explain(attempt.reason or attempt.text), ""
-    return message_html(f"{point} {where}", FAILED) + quote + _all_that_was_said(attempt.text)
+        said, quote = attempt.text, ""
+    return message_html(f"{explain(attempt.reason or said)} {where}", FAILED) + quote + _all_that_was_said(said)
 
 
 def _all_that_was_said(text: str) -> str:

@@ -124,6 +124,54 @@ REASONS = (
         r"Could not provide all input arguments to op '(?P<op>[^']*)': .* argument named '(?P<name>[^']*)'",
         N_("`values` is too short for `{op}`: its argument `{name}` is the first that gets none."),
     ),
+    (
+        r"Failed to infer all the kernel parameters: Failed to infer parameter `(?P<name>\w+)`",
+        N_("`execute` has a parameter `{name}` in its square brackets, and `parameters` does not say what it is."),
+    ),
+    (
+        r"\.rank of the first value is '(?P<given>.*)' but the second value is '(?P<wanted>.*)'",
+        N_("`out_types` gives the output {given} dimensions, and the op's signature has {wanted}."),
+    ),
+    (
+        r"\.dtype of the first value is '(?P<given>.*)' but the second value is '(?P<wanted>.*)'",
+        N_("`out_types` gives the output the dtype {given}, and the op's signature has {wanted}."),
+    ),
+    (
+        r"Invalid global store of \d+ bytes .* by thread \((?P<thread>\d+), .* of block \((?P<block>\d+), "
+        r".* after .* \((?P<size>\d+) bytes at",
+        N_(
+            "Thread {thread} of block {block} writes past the end of a buffer of {size} bytes: the kernel's size is "
+            "not the one in `out_types`."
+        ),
+    ),
+    (
+        r"Buffer of type \[(?P<given>.*)\] does not match expected type \[(?P<wanted>.*)\]",
+        N_("An input is {given}, size and dtype; the graph was built for {wanted}."),
+    ),
+    (
+        r"expected argument (?P<number>\d+) to be on device Device\(type=(?P<wanted>\w+),.*\(type=(?P<given>\w+),",
+        N_("Input {number}, counted from 0, is on the device `{given}`; the graph was built for `{wanted}`."),
+    ),
+    (
+        r"(?P<op>\w+) has no implementation for the target '(?P<target>\w+)'",
+        N_("The op's own last branch says it: `{op}` has none for the target `{target}`."),
+    ),
+    (
+        r"use of unknown declaration 'compiler'",
+        N_("The decorator has moved: `import extensibility`, and write `@extensibility.register`."),
+    ),
+    (
+        r"use of unknown declaration 'DeviceContextPtr'",
+        N_("There is no `DeviceContextPtr` any more: `execute` is given the context itself, `ctx: DeviceContext`."),
+    ),
+    (
+        r"unable to locate module 'gpu'",
+        N_("The module has moved: it is `max.gpu` now."),
+    ),
+    (
+        r"expressions must not appear at file scope.*\n\s*alias ",
+        N_("`alias` is no word of Mojo any more: write `comptime`. Mojo takes the line for an expression."),
+    ),
 )
 """What MAX says, and what it means. The names in braces are those of the pattern's groups."""
 
