@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from softgpu.trace import Kind, LaunchTrace, Origin, Region, Space
 from workbook.language import N_, _, ngettext
+
+if TYPE_CHECKING:
+    from workbook.execution import Fault
 
 Dim3 = tuple[int, int, int]
 
@@ -179,6 +182,10 @@ class LaunchView:
     loads: Mapping[str, tuple[Loaded, ...]]  # every buffer, the output among them
     strays: tuple[Stray, ...]
     fault: str  # why the launch was cut short, or empty
+    fault_at: Fault | None  # the access that cut it short, if it was one
+    trace: LaunchTrace = field(repr=False)
+    buffers: Mapping[str, Buffer] = field(repr=False)
+    shared_names: Sequence[str]
 
     @property
     def title(self) -> str:
@@ -205,6 +212,7 @@ def launch_view(
     output: str = "output",
     case: str = "",
     fault: str = "",
+    fault_at: Fault | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
 ) -> LaunchView:
@@ -213,8 +221,8 @@ def launch_view(
     `buffers` are the device buffers by the names the learner knows; `output` is the one that `expected` and `got`
     are about. `shared_names` names the shared allocations of the kernel in the order of its source. `case` says
     what distinguishes this launch from others, as "input_size 28, conv_size 4". `fault` is the error that ended it
-    early, if one did. `thread_per_element` says that the kernel deals out the elements to its threads one by one; then
-    an output that nobody has written belongs to a block.
+    early, if one did, and `fault_at` the access that caused it. `thread_per_element` says that the kernel deals out
+    the elements to its threads one by one; then an output that nobody has written belongs to a block.
     """
     accesses = trace.accesses
     stores = accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] != Kind.LOAD)]
@@ -234,6 +242,10 @@ def launch_view(
         loads=_loads(accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.LOAD)], buffers),
         strays=strays,
         fault=fault,
+        fault_at=fault_at,
+        trace=trace,
+        buffers=buffers,
+        shared_names=shared_names,
     )
 
 
@@ -339,7 +351,7 @@ def _global_stores(
             writers[element.index].append(thread)
         else:
             dtype = buffers[element.buffer if element else output].dtype
-            strays.append(Stray(thread, element, address, _value(store["bits"], dtype)))
+            strays.append(Stray(thread, element, address, value_of(store["bits"], dtype)))
     return writers, tuple(strays)
 
 
@@ -350,7 +362,7 @@ def _loads(loads: NDArray, buffers: Mapping[str, Buffer]) -> dict[str, tuple[Loa
     for load in loads:
         element = _element_at(int(load["address"]), buffers)
         if element is not None:
-            values.setdefault(element, _value(load["bits"], buffers[element.buffer].dtype))
+            values.setdefault(element, value_of(load["bits"], buffers[element.buffer].dtype))
             readers[element].append(Thread(int(load["block"]), int(load["thread"])))
     return {
         name: tuple(
@@ -405,7 +417,7 @@ def _blocks(
             shared=shared[number],
         )
         for number, threads in sorted(trace.threads_ran.items())
-        for x, y, z in [_coordinates(number, trace.grid)]
+        for x, y, z in [coordinates(number, trace.grid)]
     )
 
 
@@ -414,7 +426,7 @@ def _threads_by_block(accesses: NDArray) -> dict[int, tuple[int, ...]]:
     return {int(block): tuple(seen["thread"][seen["block"] == block].tolist()) for block in np.unique(seen["block"])}
 
 
-def _coordinates(number: int, extent: Dim3) -> Dim3:
+def coordinates(number: int, extent: Dim3) -> Dim3:
     x, y = extent[:2]
     return number % x, number // x % y, number // (x * y)
 
@@ -427,23 +439,23 @@ def _shared_arrays(
 ) -> dict[int, tuple[SharedArray, ...]]:
     """The shared arrays of every block that ran, in the order of the kernel's source."""
     rows = trace.accesses[trace.accesses["space"] == Space.SHARED]
-    regions = _source_order(trace.shared_variables)
-    origins = _Origins(trace.grid, trace.block, buffers, buffers[output].count)
-    intended = _intended_regions(rows, regions)
+    regions = source_order(trace.shared_variables)
+    origins = Origins(trace.grid, trace.block, buffers, buffers[output].count)
+    intended = intended_regions(rows, regions)
     arrays: dict[int, list[SharedArray]] = {block: [] for block in trace.threads_ran}
     for number, region in enumerate(regions):
         inside = rows[_within(rows, region)]
-        element = _element_type(inside, buffers[output].dtype)
-        slots = _slots(_split(inside, element.itemsize), region, element, origins)
+        element = element_type(inside, buffers[output].dtype)
+        slots = _slots(split_elements(inside, element.itemsize), region, element, origins)
         overruns = _overruns(rows[(intended == number) & ~_within(rows, region)], region, element.itemsize)
         empty = [_UNTOUCHED] * (region.nbytes // element.itemsize)
-        name = _shared_name(region, names)
+        name = shared_name(region, names)
         for block, of_block in arrays.items():
             of_block.append(SharedArray(name, element, tuple(slots.get(block, empty)), tuple(overruns.get(block, ()))))
     return {block: tuple(of_block) for block, of_block in arrays.items()}
 
 
-def _source_order(regions: Iterable[Region]) -> list[Region]:
+def source_order(regions: Iterable[Region]) -> list[Region]:
     return sorted(regions, key=lambda region: (_allocation_number(region) or 0, region.address))
 
 
@@ -453,7 +465,7 @@ def _allocation_number(region: Region) -> int | None:
     return int(match[1]) if match else None
 
 
-def _shared_name(region: Region, names: Sequence[str]) -> str:
+def shared_name(region: Region, names: Sequence[str]) -> str:
     number = _allocation_number(region)
     return names[number] if number is not None and number < len(names) else region.name
 
@@ -463,7 +475,7 @@ def _within(rows: NDArray, region: Region) -> NDArray[np.bool_]:
     return rows["address"] - np.uint64(region.address) < np.uint64(region.nbytes)
 
 
-def _intended_regions(rows: NDArray, regions: Sequence[Region]) -> NDArray[np.intp]:
+def intended_regions(rows: NDArray, regions: Sequence[Region]) -> NDArray[np.intp]:
     """Which region each access was meant for: one instruction works on one array, so where its accesses fall into
     several, the one with most of them is meant, and the others have overrun it."""
     hits = np.stack([_within(rows, region) for region in regions], axis=1) if regions else np.zeros((len(rows), 1))
@@ -473,13 +485,13 @@ def _intended_regions(rows: NDArray, regions: Sequence[Region]) -> NDArray[np.in
     return votes.argmax(axis=1)[instruction]
 
 
-def _element_type(rows: NDArray, dtype: np.dtype) -> np.dtype:
+def element_type(rows: NDArray, dtype: np.dtype) -> np.dtype:
     """PTX moves untyped bits: a shared array is taken to hold what the output holds, if accesses allow it."""
     smallest = int(rows["nbytes"].min()) if len(rows) else dtype.itemsize
     return dtype if smallest >= dtype.itemsize else np.dtype({1: "u1", 2: "f2", 4: "f4"}[smallest])
 
 
-def _split(rows: NDArray, itemsize: int) -> NDArray:
+def split_elements(rows: NDArray, itemsize: int) -> NDArray:
     """One row an element, where an access covers several."""
     counts = np.maximum(rows["nbytes"] // itemsize, 1)
     if (counts == 1).all():
@@ -495,7 +507,7 @@ def _split(rows: NDArray, itemsize: int) -> NDArray:
 _UNTOUCHED = Slot(Provenance.NEVER, None, None, (), (), False)
 
 
-def _slots(rows: NDArray, region: Region, dtype: np.dtype, origins: _Origins) -> dict[int, list[Slot]]:
+def _slots(rows: NDArray, region: Region, dtype: np.dtype, origins: Origins) -> dict[int, list[Slot]]:
     """The slots of one shared array, for every block that touched it."""
     count = region.nbytes // dtype.itemsize
     index = ((rows["address"] - np.uint64(region.address)) // np.uint64(dtype.itemsize)).astype(np.int64)
@@ -509,7 +521,7 @@ def _slots(rows: NDArray, region: Region, dtype: np.dtype, origins: _Origins) ->
     return slots
 
 
-def _slot(accesses: NDArray, dtype: np.dtype, origins: _Origins) -> Slot:
+def _slot(accesses: NDArray, dtype: np.dtype, origins: Origins) -> Slot:
     """One slot, from all accesses of its block to it in their order."""
     is_load = accesses["kind"] == Kind.LOAD
     readers = tuple(np.unique(accesses["thread"][is_load]).tolist())
@@ -519,13 +531,13 @@ def _slot(accesses: NDArray, dtype: np.dtype, origins: _Origins) -> Slot:
     if not len(stores):
         return Slot(Provenance.NEVER, None, None, (), readers, read_unwritten=bool(readers))
     last = stores[-1]
-    value = _value(last["bits"], dtype)
+    value = value_of(last["bits"], dtype)
     provenance, source = origins.of(last, value)
     return Slot(provenance, value, source, tuple(stores["thread"].tolist()), readers, read_unwritten=not len(found))
 
 
 @dataclass(frozen=True, slots=True)
-class _Origins:
+class Origins:
     """Tells where stored values came from."""
 
     grid: Dim3
@@ -559,7 +571,7 @@ def _overruns(rows: NDArray, region: Region, itemsize: int) -> dict[int, list[Ov
     return overruns
 
 
-def _value(bits: np.uint64, dtype: np.dtype) -> float:
+def value_of(bits: np.uint64, dtype: np.dtype) -> float:
     return float(np.uint64(bits).astype(f"u{dtype.itemsize}").view(dtype))
 
 
