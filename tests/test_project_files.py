@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PIXI = tomllib.loads((ROOT / "pixi.toml").read_text())
 PUZZLES = tomllib.loads((ROOT / "puzzles.toml").read_text())
 DIRECT = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
+TORCH = [Requirement(text) for text in PYPROJECT["project"]["optional-dependencies"]["torch"]]
 DEV = [Requirement(text) for text in PYPROJECT["dependency-groups"]["dev"]]
 TRANSITIVE = [Requirement(text) for text in PYPROJECT["tool"]["uv"]["constraint-dependencies"]]
 
@@ -127,14 +129,16 @@ def test_pixi_pins_are_those_of_pyproject():
     dependencies = dict(PIXI["pypi-dependencies"])
     assert dependencies.pop("workbook") == {"path": ".", "editable": True}
     assert dependencies == pins(DEV)
-    elsewhere = [table for table in PIXI.get("feature", {}).values() if "pypi-dependencies" in table]
-    assert not elsewhere, "this test compares [pypi-dependencies] only"
+    elsewhere = {
+        name: table["pypi-dependencies"] for name, table in PIXI["feature"].items() if "pypi-dependencies" in table
+    }
+    assert elsewhere == {"torch": pins(TORCH)}
 
 
 # pyproject.toml -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("requirement", DIRECT + DEV + TRANSITIVE, ids=str)
+@pytest.mark.parametrize("requirement", DIRECT + DEV + TORCH + TRANSITIVE, ids=str)
 def test_pin_is_exact(requirement: Requirement):
     assert re.fullmatch(r"==[^,*]+", str(requirement.specifier))
 
@@ -144,9 +148,10 @@ def test_build_requirements_are_pinned():
 
 
 def test_every_dependency_of_a_dependency_is_pinned():
-    pinned = pins(DIRECT) | pins(DEV) | pins(TRANSITIVE)
+    pinned = pins(DIRECT) | pins(DEV) | pins(TORCH) | pins(TRANSITIVE)
     missing, seen = set(), set()
-    todo: list[tuple[str, frozenset[str]]] = [(r.name, frozenset(r.extras)) for r in DIRECT + DEV if applies(r)]
+    installed = DIRECT + DEV + (TORCH if find_spec("torch") else [])
+    todo: list[tuple[str, frozenset[str]]] = [(r.name, frozenset(r.extras)) for r in installed if applies(r)]
     while todo:
         name, extras = todo.pop()
         if (canonicalize_name(name), extras) in seen:
@@ -167,7 +172,7 @@ def applies(requirement: Requirement, extras: frozenset[str] = frozenset()) -> b
 
 
 def test_nothing_is_pinned_twice():
-    names = [canonicalize_name(r.name) for r in DIRECT + DEV + TRANSITIVE]
+    names = [canonicalize_name(r.name) for r in DIRECT + DEV + TORCH + TRANSITIVE]
     assert sorted(names) == sorted(set(names))
 
 

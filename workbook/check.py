@@ -8,19 +8,20 @@ import numpy as np
 
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
-from workbook import lint
-from workbook.compiler_errors import explain_compile_error, explain_run_error, quote_line
+from workbook import lint, torch_calls
+from workbook.compiler_errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
 from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution
 from workbook.language import _, ngettext
 from workbook.launch_view import Buffer, LaunchView, launch_view
 from workbook.lint_foreach import lint_foreach
+from workbook.lint_torch import lint_torch
 from workbook.puzzles import Arrays, Puzzle
 from workbook.region import read_region
-from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, CaseResult, Verdict
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict
 from workbook.worker import Worker
 
-LINTS = {"launch": lint.lint, "foreach": lint_foreach}
+LINTS = {"launch": lint.lint, "foreach": lint_foreach, "torch": lint_torch}
 """How what the learner filled in is read, by what it is."""
 
 Progress = Callable[[str], None]
@@ -63,6 +64,9 @@ def _strictest(verdicts: list[Verdict]) -> Verdict:
 
 def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
     """The verdict where it can be read off the text: nothing filled in, or a mistake that the lint sees."""
+    missing = torch_calls.missing() if puzzle.fills == "torch" else ""
+    if missing:
+        return Verdict(puzzle.id, STOPPED, missing, stage="lint")
     code = read_region(op_text).code
     if not lint.is_attempted(code):
         return Verdict(
@@ -96,6 +100,9 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
 def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
     """The verdict on an attempt that was built and, if it compiled, run."""
     failure = execution.failure
+    if failure is not None and failure.stage == "program":
+        headline, *details = explain_program_error(failure, read_region(op_text))
+        return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", raw=failure.text)
     if failure is not None and failure.stage != "launch":
         headline, *details = explain_compile_error(failure, read_region(op_text))
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="compiler", raw=failure.text)
@@ -169,6 +176,8 @@ def _unwritten(traces: list[LaunchTrace], place: BufferPlace, expected: np.ndarr
 
 def launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
     """The launches that were handed a buffer of this case: MAX runs the calls of a graph in an order of its own."""
+    if execution.launches_by_case is not None:
+        return list(execution.launches_by_case[number])
     addresses = {place.address for place in execution.places[number].values()}
     return [trace for trace in execution.launches if addresses.intersection(_words(trace))]
 
@@ -219,7 +228,7 @@ def _view(
         expected,
         np.full_like(expected, np.nan) if output is None else output,
         shared_names=puzzle.shared_names,
-        thread_per_element=puzzle.fills == "launch",
+        thread_per_element=puzzle.fills != "foreach",
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
         fault=fault,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from workbook import attempts, language, rooms
+from workbook import attempts, language, rooms, torch_calls
 from workbook.check import check_at_once, check_op
 from workbook.compiler_errors import explain_compile_error
 from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
 from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
+from workbook.torch_calls import WrongCall
 from workbook.verdict import Verdict
 from workbook.worker import STAGES, Worker, WorkerLost
 
@@ -73,12 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     kind = options.device or default_device()
+    if puzzle.fills == "torch" and torch_calls.missing():
+        print(torch_calls.missing())
+        return 1
     if options.solution:
         op_text = puzzle.solution_file.read_text()
     else:
         op_text = attempts.take_attempt(puzzle)
         # An op's own CPU implementation needs no launch.
-        verdict = check_at_once(puzzle, op_text) if kind != "cpu" or puzzle.also_on_cpu else None
+        verdict = check_at_once(puzzle, op_text) if kind != "cpu" or puzzle.runs_on_cpu else None
         if verdict is not None:
             print(verdict)
             return 1
@@ -105,7 +109,7 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     except Exception as error:
         print("\n".join(_explanation(puzzle, op_text, executor, error)))
         return 1
-    if kind == "cpu" and not puzzle.also_on_cpu:
+    if kind == "cpu" and not puzzle.runs_on_cpu:
         text = _("Your launch was not used: it is for a GPU. This was the op's CPU implementation.")
     else:
         text = _("This was one size only. To check all sizes: {command}").format(command=f"workbook check {puzzle.id}")
@@ -124,6 +128,8 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exce
     reason, text = executor.launch_error(), full_text(error)
     if reason:
         return (_("The launch failed: {reason}").format(reason=reason), _where_and_why(puzzle))
+    if isinstance(error, WrongCall):
+        return (str(error), _where_and_why(puzzle))
     if "Failed to compile the model" in text:
         return explain_compile_error(Failure("graph", text), read_region(op_text))
     raise error

@@ -110,6 +110,15 @@ def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
     return (headline, _place(region, "op.mojo", line, column, ""))
 
 
+def explain_program_error(failure: Failure, region: Region) -> tuple[str, ...]:
+    """The same for what stopped the learner's own Python: its diagnostic says it in a sentence already."""
+    (stopped,) = failure.diagnostics
+    code = region.code.splitlines()
+    own_line = stopped.line - region.first_line + 1
+    quote = [quote_line(own_line, code[own_line - 1], 1)] if 1 <= own_line <= len(code) else []
+    return (stopped.message, *stopped.notes, *quote)
+
+
 def _explain_diagnostics(diagnostics: tuple[Diagnostic, ...], region: Region) -> tuple[str, ...]:
     first = diagnostics[0]
     reason = known_reason("\n".join((first.message, *first.notes)))

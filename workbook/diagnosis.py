@@ -230,6 +230,17 @@ def zero_instead_of_input(wrong: Wrong) -> str | None:
     return None
 
 
+def changed_afterwards(wrong: Wrong) -> str | None:
+    """The op itself is right, so it is what became of its output."""
+    writers = wrong.view.outputs[wrong.index].writers
+    if not writers:
+        return None
+    return _(
+        "The kernel was called with the right tensors and sizes, so what it wrote was right. Was the output changed "
+        "after the call, or is it another tensor that is given back?"
+    )
+
+
 POISON = N_(
     "(The check fills memory that nobody has written with nan, so that reading it shows; "
     "on a real GPU it holds whatever was there before.)"
@@ -247,6 +258,7 @@ REASONS: dict[str, tuple[Callable[[Wrong], str | None], ...]] = {
         overrun,
     ),
     "foreach": (),
+    "torch": (changed_afterwards,),
 }
 """Why an output may be wrong, by what the learner filled in."""
 

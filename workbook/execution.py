@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there are no outputs. `stage` is "precompile", "graph" or "launch"; `text` is what the tool said."""
+    """Why there are no outputs. `stage` is "precompile", "graph", "launch", or "program" where it is the learner's own
+    Python that did not come to its end; `text` is what the tool said."""
 
     stage: str
     text: str
@@ -35,13 +36,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class Fault:
-    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z)."""
+    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z), and
+    `line` is the PTX line."""
 
     access: str
     space: str
     address: int
     block: tuple[int, int, int]
     thread: tuple[int, int, int]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Execution:
     """Whether the device records launches."""
     launches: tuple[LaunchTrace, ...] = ()
     """In the order of execution."""
+    launches_by_case: tuple[tuple[LaunchTrace, ...], ...] | None = None
+    """The same for each case, where they were run one after the other."""
     failure: Failure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -133,7 +138,7 @@ class Executor:
             results = model.execute(*(buffer for case in inputs for buffer in case))
         except Exception as error:
             results = None
-            execution = replace(execution, failure=self._launch_failure() or Failure("launch", full_text(error)))
+            execution = replace(execution, failure=self.launch_failure() or Failure("launch", full_text(error)))
         clock.lap("run")
 
         output_name, *input_names = puzzle.arguments
@@ -147,12 +152,17 @@ class Executor:
                 inputs_after=tuple(tuple(self._to_numpy(buffer) for buffer in case) for case in inputs),
             )
             # A launch may have failed, and the op have swallowed the error.
-            execution = replace(execution, failure=self._launch_failure())
+            execution = replace(execution, failure=self.launch_failure())
         return replace(execution, places=tuple(places), launches=tuple(self.trace.launches), seconds=clock.seconds)
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
         """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
         puzzle = find_puzzle(puzzle_id)
+        if puzzle.fills == "torch":
+            from workbook import torch_bridge
+
+            torch_bridge.run_main(self, puzzle, op_text)
+            return
         kernels = precompile_kernels()
         op = precompile_op(puzzle.id, op_text, kernels)
         python_side(puzzle).main(self.device, [kernels, op])
@@ -161,14 +171,15 @@ class Executor:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""
         return str(self.launcher.errors[0]) if self.launcher is not None and self.launcher.errors else ""
 
-    def _launch_failure(self) -> Failure | None:
+    def launch_failure(self) -> Failure | None:
+        """The launch that failed in this attempt, if one did."""
         text = self.launch_error()
         if not text or self.launcher is None:
             return None
         error = self.launcher.errors[0]
         fault = None
         if isinstance(error, softgpu.MemoryFault):
-            fault = Fault(error.access, error.space, error.address, error.block, error.thread)
+            fault = Fault(error.access, error.space, error.address, error.block, error.thread, error.line)
         return Failure("launch", text, by_softgpu=True, fault=fault)
 
     def _on_device(self, array: np.ndarray) -> Buffer:
@@ -182,7 +193,14 @@ class Executor:
         return buffer.to(CPU()).to_numpy()
 
 
-RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph}
+def run_torch(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Callable[[str], None]) -> Execution:
+    """Run all cases with the text of a Python file that calls an op from PyTorch."""
+    from workbook import torch_bridge  # PyTorch may not be installed
+
+    return torch_bridge.run(executor, puzzle, text, seed, progress)
+
+
+RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph, "torch": run_torch}
 """How an attempt is run, by what the learner filled in."""
 
 

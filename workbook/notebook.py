@@ -216,12 +216,20 @@ _open: dict[str, NotebookPuzzle] = {}
 def open_puzzle(id: str) -> NotebookPuzzle:
     """The puzzle of a notebook, its worker starting. Also makes the cell magic `%%fill` known."""
     if id not in _open:
-        _open[id] = NotebookPuzzle(find_puzzle(id))
+        _open[id] = _make_puzzle(find_puzzle(id))
         _open[id].warm()
     shell = get_ipython()
     if shell is not None:
         shell.register_magic_function(_fill_magic, "cell", "fill")  # type: ignore[arg-type]  # its stub is wrong
     return _open[id]
+
+
+def _make_puzzle(puzzle: Puzzle) -> NotebookPuzzle:
+    if puzzle.fills == "torch":
+        from workbook.torch_notebook import TorchPuzzle  # which is a NotebookPuzzle of its own kind
+
+        return TorchPuzzle(puzzle)
+    return NotebookPuzzle(puzzle)
 
 
 def _fill_magic(line: str, cell: str) -> None:

@@ -73,6 +73,11 @@ class Puzzle:
     right: tuple[Variant, ...]
 
     @property
+    def runs_on_cpu(self) -> bool:
+        """Whether what the learner fills in is used on the CPU too, where no kernel is launched."""
+        return self.also_on_cpu or self.fills == "torch"
+
+    @property
     def shared_names(self) -> tuple[str, ...]:
         return tuple(self.shared)
 

@@ -37,6 +37,8 @@ TIMES = {
     "precompile": N_("precompiled in {seconds:.1f} s"),
     "graph": N_("graph built in {seconds:.1f} s"),
     "run": N_("run in {seconds:.1f} s"),
+    "open": N_("library opened in {seconds:.1f} s"),
+    "call": N_("called in {seconds:.1f} s"),
 }
 
 NEW_KEYWORDS = {"comptime", "mut", "raises", "where", "thin", "read", "out", "deinit"}

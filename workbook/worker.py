@@ -31,6 +31,8 @@ STAGES = {
     "precompile": N_("Mojo compiles your launch"),
     "graph": N_("MAX builds the graph around it (15 to 30 seconds)"),
     "run": N_("the kernel runs"),
+    "open": N_("PyTorch and the op's library are opened"),
+    "call": N_("PyTorch calls the op, which MAX compiles for each size (15 to 30 seconds the first time)"),
 }
 """What is told of each stage of an attempt."""
 

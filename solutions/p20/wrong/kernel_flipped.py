@@ -1,0 +1,4 @@
+conv1d = library.conv1d[{"input_size": input_tensor.shape[0], "conv_size": kernel_tensor.shape[0]}]
+output_tensor = torch.empty_like(input_tensor)
+conv1d(output_tensor, input_tensor, kernel_tensor.flip(0))
+return output_tensor

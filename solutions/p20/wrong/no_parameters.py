@@ -1,0 +1,4 @@
+conv1d = library.conv1d
+output_tensor = torch.empty_like(input_tensor)
+torch.compile(conv1d)(output_tensor, input_tensor, kernel_tensor)
+return output_tensor

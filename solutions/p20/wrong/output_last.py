@@ -1,0 +1,4 @@
+conv1d = library.conv1d[{"input_size": input_tensor.shape[0], "conv_size": kernel_tensor.shape[0]}]
+output_tensor = torch.empty_like(input_tensor)
+torch.compile(conv1d)(input_tensor, kernel_tensor, output_tensor)
+return output_tensor
