@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from torch_here import needs_torch
 
 from workbook import rooms, vector_widths
 from workbook.check import check_op
@@ -27,7 +28,12 @@ def verdict_on(puzzle, code, workers):
 
 def every(room):
     return [
-        pytest.param(puzzle, launch, id=f"{puzzle.id}-{launch.file.removesuffix('.mojo')}")
+        pytest.param(
+            puzzle,
+            launch,
+            id=f"{puzzle.id}-{launch.file.partition('.')[0]}",
+            marks=needs_torch if puzzle.fills == "torch" else (),
+        )
         for puzzle in all_puzzles().values()
         for launch in getattr(puzzle, room)
     ]
@@ -89,6 +95,17 @@ def test_the_first_op_is_checked_on_cpu_and_gpu_and_its_vectors_are_seen(puzzle,
     assert on_cpu[4].max() >= 4
     shown = vector_widths.widths_html(puzzle, executions)
     assert "10 vectors of 4 elements, 10 vectors of one element; grid 1, blocks of 256 threads" in shown
+
+
+@pytest.mark.parametrize("puzzle", [find_puzzle("t1")], ids=["t1"])
+def test_what_is_right_on_the_gpu_only_does_not_pass(puzzle, workers):
+    code = 'comptime if target == "gpu":\n    foreach[target="gpu"](add_one, output, ctx)'
+    op_text = replace_region(puzzle.solution_file.read_text(), code)
+    # A seed of its own: on the CPU the output may hold what an earlier run has left there.
+    verdict = check_op(puzzle, op_text, workers, lambda stage: None, seed=SEED + 2)
+    assert verdict.outcome == FAILED
+    assert "On softgpu" in verdict.headline and "it is right" in verdict.headline
+    assert "output[0, 0]" in str(verdict)
 
 
 @pytest.mark.parametrize("puzzle", [find_puzzle("t2")], ids=["t2"])

@@ -30,11 +30,15 @@ def are_widths(execution: Execution) -> bool:
 def widths_html(puzzle: Puzzle, executions: list[Execution]) -> str:
     """A table: for each device and matrix the vectors, and where launches are recorded the grid and the blocks. Below,
     the width of each element of the first matrix."""
-    cell = "padding: 2px 12px; text-align: left; background: none"
-    headings = "".join(f'<th style="{cell}">{escape(execution.device)}</th>' for execution in executions)
+    cell = "padding: 2px 12px; text-align: left; background: none; white-space: nowrap"
+    headings = "".join(
+        f'<th style="{cell}; white-space: normal">{escape(execution.device)}</th>' for execution in executions
+    )
     rows = "".join(
         f'<tr style="background: none"><th style="{cell}">{" × ".join(map(str, sizes.values()))}</th>'
-        + "".join(f'<td style="{cell}">{_division(execution, case)}</td>' for execution in executions)
+        + "".join(
+            f'<td style="{cell}; white-space: normal">{_division(execution, case)}</td>' for execution in executions
+        )
         + "</tr>"
         for case, sizes in enumerate(puzzle.cases)
     )
