@@ -51,7 +51,10 @@ class Wrong:
 def explain_wrong_output(puzzle: Puzzle, case: CaseResult) -> list[str]:
     """What is wrong with the first wrong output of a case, who should have written it, and why it is as it is."""
     if case.first_wrong is None and case.changed_inputs:
-        text = _("With {case}, the output is right, but the op changed {names}: an op writes its output only.")
+        if puzzle.fills == "torch":
+            text = _("With {case}, the output is right, but {names} was changed: whoever called may need it still.")
+        else:
+            text = _("With {case}, the output is right, but the op changed {names}: an op writes its output only.")
         return [text.format(case=case.name, names=listed(f"`{name}`" for name in case.changed_inputs))]
     if case.first_wrong is None:
         text = _(

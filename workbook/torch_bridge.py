@@ -161,7 +161,6 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
     progress("open")
     bridge = open_bridge(executor.kind)
     torch._dynamo.reset()  # what an earlier attempt compiled
-    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new tensors with nan
     mojo = packages()
     graph_side = python_side(find_puzzle(GRAPH_PUZZLE))
     random = np.random.default_rng(seed)
@@ -316,6 +315,9 @@ def _wrong_tensors(call: OpCall, given: dict[str, torch.Tensor]) -> str | None:
             text = _("`{name}` is passed with the shape {shape}; `{tensor}` has {needed}.")
             values = {"name": name, "tensor": f"{name}_tensor", "needed": tuple(given[name].shape)}
             return text.format(shape=tuple(call.tensors[name].shape), **values)
+        if not torch.equal(call.tensors[name].to(given[name].dtype), given[name]):
+            text = _("`{name}` is passed with other numbers than `{tensor}` has.")
+            return text.format(name=name, tensor=f"{name}_tensor")
     return None
 
 

@@ -88,7 +88,6 @@ class Demonstrator:
         """Call the function of a program with this text on the first case, whatever it does."""
         import torch
 
-        torch.use_deterministic_algorithms(True, warn_only=True)  # fills new tensors with nan
         module, library, tensors, expected = self._opened(text, progress)
         progress("call")
         said = raw = gave = ""
