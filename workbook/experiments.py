@@ -64,13 +64,15 @@ class Package:
 @dataclass(frozen=True)
 class Launched:
     """A launch; the address of its output, which is the kernel's first argument; and what it found in memory: for the
-    address of each buffer its size, and how many of its bytes anything had written."""
+    address of each allocation its size, and how many of its bytes anything had written. `written` says it of each byte
+    from the output's address on (uint8, 0 or 1), since one allocation may hold several buffers."""
 
     kernel: str
     grid: int
     block: int
     output: int
     buffers: dict[int, tuple[int, int]]
+    written: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,12 @@ class Launches(Observer):
             for one in launch.memory.allocations
         }
         output = int(launch.parameters[:8].view(np.uint64)[0])
-        self.found.append(Launched(launch.kernel, launch.grid[0], launch.block[0], output, buffers))
+        allocation = launch.memory.find(output)
+        written = np.ones(0, np.uint8)
+        if allocation is not None:
+            mask = allocation.written if allocation.written is not None else np.ones(allocation.nbytes, np.uint8)
+            written = mask[output - allocation.base :].copy()
+        self.found.append(Launched(launch.kernel, launch.grid[0], launch.block[0], output, buffers, written))
 
 
 class Experimenter:

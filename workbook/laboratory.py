@@ -178,7 +178,7 @@ def _flow_html(run: Run) -> str:
         "MAX allocates the output: {bytes} bytes at address {address}. "
         "{written} of them have been written when the kernel begins."
     )
-    nbytes, written = launch.buffers[launch.output]
+    nbytes, written = run.on_gpu.nbytes, launch.written[: run.on_gpu.nbytes].sum()
     row("model.execute", text.format(bytes=nbytes, address=f"`{launch.output:#x}`", written=written))
     text = _("`execute` launches `{kernel}`: {blocks} blocks of {threads} threads, which write the output.")
     row("execute", text.format(kernel=launch.kernel, blocks=launch.grid, threads=launch.block))
@@ -189,8 +189,9 @@ def _flow_html(run: Run) -> str:
 def _memory_html(silent: Silent) -> str:
     rows = [[_("input"), *_numbers(SIGNS), ""]]
     for name, launch in silent.launches.items():
-        nbytes, written = launch.buffers[launch.output]
-        text = _("{written} of {bytes} bytes were written before the launch").format(written=written, bytes=nbytes)
+        nbytes = silent.outputs[name].nbytes
+        text = _("{written} of {bytes} bytes were written before the launch")
+        text = text.format(written=launch.written[:nbytes].sum(), bytes=nbytes)
         rows.append([_code(f"zero_first={name == 'zero_first'}"), *_numbers(silent.outputs[name]), escape(text)])
     return _table(["", *map(str, range(len(SIGNS))), ""], rows)
 

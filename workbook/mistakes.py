@@ -129,12 +129,12 @@ REASONS = (
         N_("`execute` has a parameter `{name}` in its square brackets, and `parameters` does not say what it is."),
     ),
     (
-        r"\.rank of the first value is '(?P<given>.*)' but the second value is '(?P<wanted>.*)'",
-        N_("`out_types` gives the output {given} dimensions, and the op's signature has {wanted}."),
+        r"\.rank of the first value is 'Int\((?P<given>\d+)\)' but the second value is 'Int\((?P<wanted>\d+)\)'",
+        N_("`out_types` gives the output the rank {given}, and the op's signature has {wanted}."),
     ),
     (
         r"\.dtype of the first value is '(?P<given>.*)' but the second value is '(?P<wanted>.*)'",
-        N_("`out_types` gives the output the dtype {given}, and the op's signature has {wanted}."),
+        N_("`out_types` gives the output the dtype `{given}`, and the op's signature has `{wanted}`."),
     ),
     (
         r"Invalid global store of \d+ bytes .* by thread \((?P<thread>\d+), .* of block \((?P<block>\d+), "
