@@ -205,9 +205,9 @@ class Demonstrator:
         first = time.perf_counter() - start
         launch = self.launches.found[-1] if self.launches.found else None
         return Integration(
-            output=(result._data_ptr(), str(result.device)),
+            output=(result._data_ptr(), _device_name(result.device)),
             parameters=used[0][0],
-            tensors=str(inputs[0].device),
+            tensors=_device_name(inputs[0].device),
             op_on=used[0][1],
             launch=launch,
             result=result.to(CPU()).to_numpy(),
@@ -246,6 +246,11 @@ def _median_time(call: Callable[[], Any]) -> float:
         call()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def _device_name(device: Any) -> str:
+    """A device of MAX as graphs name it."""
+    return f"{device.label}:{device.id}"
 
 
 def _described(found: Any) -> str:

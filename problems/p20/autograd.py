@@ -14,19 +14,20 @@ def differentiable(library: CustomOpLibrary) -> torch.library.CustomOpDef:
 
     @torch.library.custom_op("workbook::conv1d", mutates_args=())
     def conv1d(input: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        return conv1d_pytorch(library, input, kernel)
+        # MAX takes no tensors that require a gradient. Here they need none: the gradient of all this is said below.
+        return conv1d_pytorch(library, input.detach(), kernel.detach())
 
     @conv1d.register_fake
     def _(input, kernel):
         # What torch.compile needs to know beforehand: shape, dtype and device of the result.
         return torch.empty_like(input)
 
-    def keep(context, inputs, output):
-        context.save_for_backward(*inputs)
+    def keep(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
 
-    def backward(context, gradient):
+    def backward(ctx, gradient):
         """From the gradient with respect to the output to those with respect to the inputs."""
-        input, kernel = context.saved_tensors
+        input, kernel = ctx.saved_tensors
         # input[m] went into output[m - j] with the weight kernel[j]: the same convolution, from the other end.
         of_input = conv1d(gradient.flip(0), kernel).flip(0)
         # kernel[j] went into output[i] with the weight input[i + j], which is zero past the end.
