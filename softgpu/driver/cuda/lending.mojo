@@ -216,7 +216,7 @@ def lend(signal: Int32, info: UInt64, context: UInt64) abi("C"):
     var result = at[Int64](registers + 13 * 8)[]
     var stack = at[UInt64](registers + 15 * 8)[]
     var place = at[UInt64](registers + 16 * 8)[]
-    # An interrupted call is either at its `syscall` instruction again, or behind it with an EINTR.
+    # An interrupted system call is either at its `syscall` instruction again, or behind it with an EINTR.
     comptime SYSCALL: UInt16 = 0x050F
     if at[UInt16](place)[] != SYSCALL and (result != -4 or at[UInt16](place - 2)[] != SYSCALL):
         shared.answer = RUNS
