@@ -36,8 +36,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Fault:
-    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z), and
-    `line` is the PTX line."""
+    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z),
+    and `line` is the PTX line."""
 
     access: str
     space: str
