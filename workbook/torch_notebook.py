@@ -1,5 +1,6 @@
 """What the notebook of puzzle 20 has beyond other puzzles: things to try out, each in a process of its own."""
 
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -76,8 +77,8 @@ def _find_call(puzzle: Puzzle, name: str) -> Path | None:
 
 def _outcome_html(outcome: Outcome) -> str:
     if outcome.said:
-        point = outcome.said.strip().partition("\n")[0]
-        text = _("It failed after {seconds:.2f} s: {reason}").format(seconds=outcome.first, reason=point)
+        text = _("It failed after {seconds:.2f} s: {reason}")
+        text = text.format(seconds=outcome.first, reason=_point(outcome.said))
         return message_html(text, FAILED) + _folded_text(_("Everything the tools said"), outcome.raw)
     right = (
         outcome.result is not None
@@ -100,6 +101,12 @@ def _outcome_html(outcome: Outcome) -> str:
     if outcome.result is not None:
         rows.insert(0, [_("it gave"), *_numbers(outcome.result)])
     return message_html(" ".join(sentences), PASSED if right else FAILED) + _table([], rows)
+
+
+def _point(said: str) -> str:
+    """What the driver said, where it was the driver; else the first line."""
+    by_driver = re.search(r"CUDA call failed: (.+)", said)
+    return by_driver[1] if by_driver else said.strip().partition("\n")[0]
 
 
 def _gradients_html(found: Gradients) -> str:
