@@ -231,7 +231,9 @@ def _change_html(mistake: Mistake) -> str:
     lines = [line for line in difflib.unified_diff(right, wrong, n=0, lineterm="") if line[:3] not in ("---", "+++")]
     styles = {"+": "font-weight: bold", "-": "opacity: 0.6; text-decoration: line-through"}
     shown = "\n".join(
-        f'<span style="{styles[line[0]]}">{escape(line[1:])}</span>' for line in lines if line[0] in styles
+        f'{line[1 : -len(line[1:].lstrip())]}<span style="{styles[line[0]]}">{escape(line[1:].lstrip())}</span>'
+        for line in lines
+        if line[0] in styles and line[1:].strip()
     )
     title = f'<div style="color: var(--jp-ui-font-color2, #666)">experiments/{mistake.file}</div>'
     return f'{title}<pre style="{CODE}; line-height: 1.45; overflow-x: auto">{shown}</pre>'
