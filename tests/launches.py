@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 import softgpu
+from workbook.execution import Fault
 from workbook.launch_view import Buffer, LaunchView, launch_view
 
 DATA = Path(__file__).parent / "data"
@@ -69,22 +70,33 @@ COPY = """
 """Every thread puts its element (%r9) into the tile (at %r8) as `body` says, and copies its slot to the output."""
 
 
-def copy(grid=2, block=4, count=8, tile_slots=None, body="st.shared.b32 [%r8], %r9;\nbar.sync 0;") -> LaunchView:
+def copy(
+    grid=2, block=4, count=8, tile_slots=None, body="st.shared.b32 [%r8], %r9;\nbar.sync 0;", observers=()
+) -> LaunchView:
     arrays = {"output": np.zeros(count, np.float32), "input": np.arange(1, count + 1, dtype=np.float32)}
     width = block if isinstance(block, int) else block[0]
     text = COPY.format(tile_bytes=4 * (tile_slots or width), body=body)
     return run(
-        text, grid, block, arrays, ("output", "input", np.uint32(count)), arrays["input"].copy(), ["tile"], "copy"
+        text,
+        grid,
+        block,
+        arrays,
+        ("output", "input", np.uint32(count)),
+        arrays["input"].copy(),
+        ["tile"],
+        "copy",
+        observers,
     )
 
 
-def vector_addition(size=17, grid=2, block=16) -> LaunchView:
-    """The kernel of puzzle t2, as MAX compiled it."""
+def vector_addition(size=17, grid=2, block=16, told_size=None) -> LaunchView:
+    """The kernel of puzzle t2, as MAX compiled it. `told_size` is the size that the launch passes."""
     lhs, rhs = np.random.default_rng(2).uniform(1, 2, (2, size)).astype(np.float32)
     arrays = {"output": np.full(size, np.nan, np.float32), "lhs": lhs, "rhs": rhs}
     text = (DATA / "vector_addition.ptx").read_text()
     views = tuple(View(name, size) for name in arrays)
-    return run(text, grid, block, arrays, (*views, np.int32(size)), lhs + rhs, [], f"size {size}")
+    arguments = (*views, np.int32(told_size or size))
+    return run(text, grid, block, arrays, arguments, lhs + rhs, [], f"size {size}")
 
 
 class View(NamedTuple):
@@ -116,18 +128,20 @@ def add_one() -> LaunchView:
     )
 
 
-def run(text, grid, block, arrays, arguments, expected, shared_names, case) -> LaunchView:
+def run(text, grid, block, arrays, arguments, expected, shared_names, case, observers=()) -> LaunchView:
     module, memory, trace = softgpu.Module(text), softgpu.Memory(), softgpu.Trace()
     buffers = {
         name: Buffer(memory.allocate(array, name).base, array.size, array.dtype) for name, array in arrays.items()
     }
     parameters = [_parameter(argument, buffers) for argument in arguments]
-    fault = ""
+    fault, fault_at = "", None
     try:
-        module.launch_raw(module.kernels[0], grid, block, parameters, memory, observers=[trace])
+        module.launch_raw(module.kernels[0], grid, block, parameters, memory, observers=[trace, *observers])
     except softgpu.KernelError as error:
         fault = str(error)
-    return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, case=case, fault=fault)
+        fault_at = Fault.of(error) if isinstance(error, softgpu.MemoryFault) else None
+    told = {"case": case, "fault": fault, "fault_at": fault_at}
+    return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, **told)
 
 
 def _parameter(argument, buffers) -> bytes:

@@ -11,7 +11,7 @@ from softgpu.trace import Kind, Space
 from workbook import lint, torch_calls
 from workbook.compiler_errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
 from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
-from workbook.execution import BufferPlace, Execution
+from workbook.execution import BufferPlace, Execution, Failure
 from workbook.language import _, ngettext
 from workbook.launch_view import Buffer, LaunchView, launch_view
 from workbook.lint_foreach import lint_foreach
@@ -134,7 +134,6 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
     places = _places(puzzle, execution, number, traces)
     sizes = puzzle.cases[number]
     names = puzzle.arguments[1:]
-    fault = execution.failure.text if execution.failure is not None else ""
     return CaseResult(
         sizes=sizes,
         inputs=dict(zip(names, inputs, strict=True)),
@@ -149,7 +148,7 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
         launches=len(traces),
         places=places,
         passed=_passed_buffers(traces[-1], places) if traces and puzzle.fills == "launch" else (),
-        view=_view(puzzle, traces[-1], places, expected, output, sizes, fault) if traces else None,
+        view=_view(puzzle, traces[-1], places, expected, output, sizes, execution.failure) if traces else None,
     )
 
 
@@ -217,7 +216,7 @@ def _view(
     expected: np.ndarray,
     output: np.ndarray | None,
     sizes: dict[str, int],
-    fault: str,
+    failure: Failure | None,
 ) -> LaunchView | None:
     if puzzle.arguments[0] not in places:
         return None
@@ -231,7 +230,8 @@ def _view(
         thread_per_element=puzzle.fills != "foreach",
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
-        fault=fault,
+        fault=failure.text if failure else "",
+        fault_at=failure.fault if failure else None,
         rtol=puzzle.tolerance,
         atol=puzzle.tolerance,
     )

@@ -46,6 +46,10 @@ class Fault:
     thread: tuple[int, int, int]
     line: int
 
+    @classmethod
+    def of(cls, error: softgpu.MemoryFault) -> Fault:
+        return cls(error.access, error.space, error.address, error.block, error.thread, error.line)
+
 
 @dataclass(frozen=True)
 class BufferPlace:
@@ -179,7 +183,7 @@ class Executor:
         error = self.launcher.errors[0]
         fault = None
         if isinstance(error, softgpu.MemoryFault):
-            fault = Fault(error.access, error.space, error.address, error.block, error.thread, error.line)
+            fault = Fault.of(error)
         return Failure("launch", text, by_softgpu=True, fault=fault)
 
     def _on_device(self, array: np.ndarray) -> Buffer:

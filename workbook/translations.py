@@ -79,10 +79,11 @@ def update(code: str) -> None:
 def template() -> Catalog:
     """Every text there is to translate."""
     texts = Catalog()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
         with path.open("rb") as file:
             for line, text, _, context in extract("python", file, KEYWORDS):
-                texts.add(text, locations=[(f"workbook/{path.name}", line)], context=context)
+                texts.add(text, locations=[(str(path.relative_to(package.parent)), line)], context=context)
     for puzzle in tomllib.loads(rooms.PUZZLES_FILE.read_text()).values():
         for name in PUZZLE_TEXTS:
             found = puzzle.get(name, ())

@@ -1,0 +1,189 @@
+"""The data of the stepper: what it says of launches that really ran on softgpu."""
+
+import json
+
+import pytest
+from launches import add_one, conv1d, copy, vector_addition
+
+from softgpu import Racecheck
+from workbook.stepper.data import elements_text, launch_data
+
+
+def steps(data, block, kind=None):
+    return [step for step in data["steps"] if step["block"] == block and kind in (None, step["kind"])]
+
+
+def texts(data, block=0):
+    return [step["text"] for step in steps(data, block)]
+
+
+def buffer(data, name):
+    return next(one for one in data["buffers"] if one["name"] == name)
+
+
+def test_the_steps_of_a_block_in_their_order():
+    data = launch_data(conv1d())
+    assert texts(data)[:8] == [
+        "Block 0: threads 0–14 read input[0–14].",
+        "Block 0: threads 0–14 write tile[0–14].",
+        "Block 0: threads 0–2 read input[15–17].",
+        "Block 0: threads 0–2 write tile[15–17].",
+        "Block 0: threads 0–3 read kernel[0–3].",
+        "Block 0: threads 0–3 write weights[0–3].",
+        "Block 0: all 15 threads have arrived at the barrier, which opens.",
+        "Block 0: threads 0–14 read tile[0–14].",
+    ]
+    assert texts(data, block=1)[-1] == "Block 1: threads 0–12 write output[15–27]."
+    moments = [step["moment"] for step in data["steps"]]
+    assert moments == sorted(moments)
+
+
+def test_a_store_into_the_tile_has_values_sources_and_provenance():
+    data = launch_data(conv1d())
+    own, halo = steps(data, 0, "store")[:2]
+    assert own["provenance"] == "o" * 15
+    assert halo["provenance"] == "hhh"
+    assert halo["threads"] == [0, 1, 2]
+    assert halo["sources"] == [["input", 15], ["input", 16], ["input", 17]]
+    assert halo["values"] == steps(data, 0, "load")[1]["values"]
+    assert steps(data, 1, "store")[1]["provenance"] == "zzz"
+
+
+def test_each_access_names_its_instruction_and_what_it_costs():
+    data = launch_data(conv1d())
+    first = steps(data, 0)[0]
+    assert first["ptx"].startswith("ld.global")
+    assert first["metrics"]["sectors"] == 2  # 15 floats
+    assert steps(data, 1)[0]["metrics"]["text"] == "3 sectors of 32 bytes; side by side it would be 2"
+    assert steps(data, 0, "store")[0]["metrics"]["text"] == "no bank conflict"
+
+
+def test_bank_conflicts_of_a_step():
+    # Every thread has a row of 128 bytes to itself, all in the same bank.
+    body = "mul.lo.u32 %r8, %r1, 128; add.u32 %r8, %r8, %r7; st.shared.b32 [%r8], %r9;\nbar.sync 0;"
+    data = launch_data(copy(grid=1, block=8, tile_slots=256, body=body))
+    store = steps(data, 0, "store")[0]
+    assert store["metrics"]["conflicts"] == 7
+    assert store["metrics"]["text"] == "7 bank conflicts: 8 passes instead of 1"
+
+
+def test_idle_threads_and_outputs_beside_numpy():
+    data = launch_data(conv1d())
+    assert data["right"]
+    assert list(data["blocks"][1]["idle"]) == [13, 14]
+    assert all(output["ok"] for output in data["outputs"])
+    assert [output["expected"] for output in data["outputs"]] == pytest.approx(
+        [output["got"] for output in data["outputs"]], rel=1e-5
+    )
+
+
+def test_inputs_are_known_also_where_no_thread_read_them():
+    values = [0.5 * number for number in range(28)]
+    data = launch_data(conv1d(grid=1, input_array=values), {"input": values})
+    assert buffer(data, "input")["values"] == values
+    unknown = launch_data(conv1d(grid=1, input_array=values))
+    assert buffer(unknown, "input")["values"][20] is None
+
+
+def test_outputs_of_a_block_that_never_ran():
+    data = launch_data(conv1d(grid=1))
+    assert not data["right"]
+    assert [one["first"] for one in data["missing"]] == [15]
+    assert data["outputs"][20]["why"] == "No thread wrote output[20]. Block 1 never ran."
+    assert data["outputs"][20]["owner"] is None
+    assert "why" not in data["outputs"][3]
+
+
+def test_a_wrong_output_names_its_thread_and_a_read_says_what_was_never_written():
+    data = launch_data(conv1d(block=10))
+    assert data["outputs"][8]["why"].startswith("Block 0, thread 8 wrote NaN to output[8]; NumPy says 6.")
+    assert "No thread had written tile[10–11] before." in " ".join(texts(data))
+    reads = [step for step in steps(data, 0) if "unwritten" in step]
+    assert [step["unwritten"] for step in reads] == [[10], [10, 11], [10, 11, 12]]
+    json.dumps(data, allow_nan=False)
+
+
+def test_a_thread_that_the_guard_held_back():
+    data = launch_data(vector_addition(told_size=10))
+    assert data["outputs"][12]["why"] == (
+        "No thread wrote output[12]. Thread 12 of block 0, whose number it has, ran but wrote nothing there."
+    )
+    assert data["outputs"][12]["owner"] == [0, 12]
+
+
+def test_output_and_input_swapped():
+    data = launch_data(conv1d(arguments=("input", "output", "kernel")))
+    assert texts(data)[0] == "Block 0: threads 0–14 read output[0–14]."
+    assert texts(data)[-1] == "Block 0: threads 0–14 write input[0–14]."
+
+
+def test_a_read_past_the_end_of_the_tile():
+    data = launch_data(conv1d(block=16))
+    outside = [step for step in steps(data, 0) if step.get("array") == "tile" and max(step["indices"]) > 17]
+    assert [step["threads"][step["indices"].index(18)] for step in outside] == [15]
+    assert outside[0]["text"].endswith("tile ends at [17].")
+
+
+def test_the_access_that_stopped_the_launch_is_the_last_step():
+    data = launch_data(vector_addition(told_size=20))
+    last = data["steps"][-1]
+    assert (last["kind"], last["array"], last["threads"], last["indices"]) == ("fault", "lhs", [1], [17])
+    assert last["text"] == "Block 1: thread 1 tries to read lhs[17]. The launch was stopped here. lhs ends at [16]."
+    assert data["outputs"][0]["why"].endswith("The launch was stopped before.")
+
+
+def test_a_race_joins_its_two_threads():
+    # Each thread of the second warp reads what one of the first has written, with no barrier between.
+    racecheck = Racecheck()
+    body = "st.shared.b32 [%r8], %r9;\nxor.b32 %r8, %r8, 128;"
+    view = copy(grid=1, block=64, count=64, body=body, observers=[racecheck])
+    race = launch_data(view, races=racecheck.reports)["races"][0]
+    (one_block, one), (other_block, other) = race["threads"]
+    assert (one_block, other_block, race["array"]) == (0, 0, "tile")
+    assert abs(one - other) == 32
+    assert f"tile[{race['index']}] with no order between" in race["text"]
+
+
+def test_a_matrix_that_foreach_fills():
+    data = launch_data(add_one())
+    output = buffer(data, "output")
+    assert (output["row"], output["count"]) == (10, 50)
+    assert steps(data, 0)[-1]["text"] == "Block 0: threads 0–1 write output[4, 8–9]."
+
+
+def test_a_large_launch_is_windowed_and_says_so():
+    data = launch_data(copy(grid=4, block=1024, count=4000))
+    assert [block["number"] for block in data["blocks"]] == [0]
+    assert data["is_window"]
+    assert "1 of 4 blocks that ran are drawn." in data["remarks"]
+    assert "1024 of 4000 elements of output are drawn." in data["remarks"]
+    assert len(data["outputs"]) == len(buffer(data, "output")["values"]) == 1024
+
+
+def test_chosen_blocks():
+    view = copy(grid=4, block=1024, count=4000)
+    data = launch_data(view, blocks=[3])
+    assert [block["number"] for block in data["blocks"]] == [3]
+    assert buffer(data, "output")["first"] == 3072
+    assert {step["block"] for step in data["steps"]} == {3}
+    with pytest.raises(ValueError, match="no block 7 in this launch: blocks 0 to 3 ran"):
+        launch_data(view, blocks=[7])
+
+
+def test_a_wrong_block_is_drawn_before_idle_ones():
+    numbers = [block["number"] for block in launch_data(conv1d(grid=100))["blocks"]]
+    assert numbers == [0, 1, 2]  # two that write, one that is idle
+
+
+def test_too_many_steps_are_cut(monkeypatch):
+    monkeypatch.setattr("workbook.stepper.data.MAX_STEPS", 5)
+    data = launch_data(conv1d())
+    assert len(data["steps"]) == 5
+    assert "26 later steps are left out." in data["remarks"]
+
+
+def test_names_of_elements():
+    assert elements_text("tile", [3, 1, 2, 1]) == "tile[1–3]"
+    assert elements_text("tile", [0, 2, 4, 6, 8]) == "5 elements of tile"
+    assert elements_text("output", [23], (5, 10)) == "output[2, 3]"
+    assert elements_text("output", [28, 29, 30], (5, 10)) == "3 elements of output"

@@ -1,0 +1,1 @@
+"""The stepper: what a launch did, step by step, in the browser."""

@@ -1,0 +1,622 @@
+"""One launch as data for the browser: what there is to draw, and every step that the launch did, in order.
+
+A *step* is one instruction that threads of one block executed together: a load, a store, an atomic, a barrier that
+opens, or the access that ended the launch. Everything is plain lists, dictionaries, numbers and texts, so that it can
+be sent as JSON. The texts are in the language of the process that made them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from softgpu import AccessMetrics, Report
+from softgpu.machine import WARP_SIZE
+from softgpu.trace import BarrierTrace, Kind, Space
+from workbook.language import _, ngettext
+from workbook.launch_view import (
+    Dim3,
+    LaunchView,
+    Origins,
+    Provenance,
+    element_type,
+    intended_regions,
+    never_ran,
+    oddities,
+    ranges,
+    runs,
+    score,
+    shared_name,
+    source_order,
+    split_elements,
+    value_of,
+)
+
+MAX_BLOCKS = 4
+"""How many blocks are drawn unless others are asked for."""
+MAX_PLACES = 2500
+"""How many threads and shared slots are drawn, of all blocks together. One block is always drawn."""
+MAX_ELEMENTS, FEW_ELEMENTS = 4096, 512
+"""How many elements of a buffer are drawn at most; and how many even if no drawn block touched them."""
+MAX_STEPS, MAX_ACCESSES = 4000, 60_000
+"""How much of a launch is shown."""
+
+MEANT_FOR_IT = 4096
+"""Bytes around a buffer in which an access was still meant for it: softgpu leaves them free."""
+
+LETTERS = {
+    Provenance.OWN: "o",
+    Provenance.HALO: "h",
+    Provenance.ZERO: "z",
+    Provenance.OTHER: "x",
+    Provenance.NEVER: "n",
+}
+"""Provenances in the data: one letter a slot."""
+
+Json = dict[str, Any]
+
+
+def launch_data(
+    view: LaunchView,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    blocks: Sequence[int] | None = None,
+    races: Sequence[Report] = (),
+) -> Json:
+    """All that is drawn of one launch.
+
+    `inputs` are the values of buffers before the launch, by their names. `blocks` chooses blocks by their linear
+    indices; without it the first blocks are drawn, and those in which something went wrong. `races` are racecheck's
+    reports of this launch.
+    """
+    drawn = _drawn_blocks(view, blocks)
+    accesses = _accesses(view, drawn)
+    steps, left_out = _steps(view, accesses, drawn)
+    arrays = _windows(view, accesses)
+    return {
+        "title": view.title,
+        "right": all(output.ok and output.writers for output in view.outputs) and not view.fault,
+        "score": score(view),
+        "remarks": oddities(view) + _what_is_left_out(view, drawn, arrays, left_out),
+        "is_window": len(drawn) < len(view.blocks),
+        "grid": view.grid,
+        "block": view.block,
+        "blocks": [
+            {
+                "number": one.number,
+                "name": view.block_name(one.index),
+                "index": one.index,
+                "first": one.first,
+                "threads": one.threads,
+                "idle": one.idle,
+                "barriers": one.barriers,
+                "shared": [{"name": array.name, "count": len(array.slots)} for array in one.shared],
+            }
+            for one in view.blocks
+            if one.number in drawn
+        ],
+        "missing": [{"first": x * view.block[0], "text": never_ran(view, x)} for x in view.missing_blocks[:MAX_BLOCKS]],
+        "buffers": [_buffer(view, name, arrays[name], inputs or {}) for name in _in_order(view)],
+        "outputs": _outputs(view, arrays[view.output]),
+        "steps": steps,
+        "races": [_race(view, report) for report in races if _is_drawn(view, report, drawn)],
+    }
+
+
+# What is drawn
+
+
+def _drawn_blocks(view: LaunchView, chosen: Sequence[int] | None) -> list[int]:
+    """The blocks to draw: those that are chosen, or the first ones, those in which something went wrong, others that
+    wrote something, and one that did not."""
+    ran = [block.number for block in view.blocks]
+    if chosen is not None:
+        unknown = [number for number in chosen if number not in ran]
+        if unknown:
+            text = _("There is no block {block} in this launch: blocks {first} to {last} ran.")
+            raise ValueError(text.format(block=unknown[0], first=min(ran, default=0), last=max(ran, default=0)))
+        return sorted(set(chosen))
+    busy = [block.number for block in view.blocks if block.writing]
+    idle = [block.number for block in view.blocks if not block.writing]
+    telling = dict.fromkeys([*ran[:2], *_blocks_gone_wrong(view), *busy, *idle[:1]])
+    places = {block.number: block.threads + sum(len(array.slots) for array in block.shared) for block in view.blocks}
+    drawn: list[int] = []
+    for number in telling:
+        if len(drawn) == MAX_BLOCKS or (drawn and sum(map(places.get, [*drawn, number])) > MAX_PLACES):  # type: ignore[arg-type]
+            break
+        drawn.append(number)
+    return sorted(drawn)
+
+
+def _blocks_gone_wrong(view: LaunchView) -> Iterable[int]:
+    if view.fault_at is not None:
+        yield _linear(view.fault_at.block, view.grid)
+    for block in view.blocks:
+        if any(array.overruns or any(slot.read_unwritten for slot in array.slots) for array in block.shared):
+            yield block.number
+    for output in view.outputs:
+        if not output.ok and output.writers:
+            yield output.writers[-1].block
+
+
+def _windows(view: LaunchView, accesses: Sequence[_Access]) -> dict[str, range]:
+    """The elements to draw of each buffer: all of few, otherwise those from the first to the last that the drawn blocks
+    touched, as far as there is room."""
+    touched: dict[str, list[int]] = defaultdict(list)
+    for access in accesses:
+        if access.space == Space.GLOBAL and access.name is not None:
+            touched[access.name] += [int(access.index.min()), int(access.index.max())]
+    windows = {}
+    for name, buffer in view.buffers.items():
+        first, last = min(touched[name], default=0), max(touched[name], default=0)
+        row = view.shape[-1] if name == view.output and len(view.shape) == 2 else 1
+        start, stop = first // row * row, min(-(-(last + 1) // row) * row, buffer.count)
+        whole = buffer.count <= FEW_ELEMENTS
+        windows[name] = range(buffer.count) if whole else range(start, min(stop, start + MAX_ELEMENTS))
+    return windows
+
+
+def _what_is_left_out(view: LaunchView, drawn: Sequence[int], arrays: Mapping[str, range], left_out: int) -> list[str]:
+    lines = []
+    if len(drawn) < len(view.blocks):
+        text = _("{drawn} of {count} blocks that ran are drawn.")
+        lines.append(text.format(drawn=len(drawn), count=len(view.blocks)))
+    for name, elements in arrays.items():
+        if len(elements) < view.buffers[name].count:
+            text = _("{drawn} of {count} elements of {name} are drawn.")
+            lines.append(text.format(drawn=len(elements), count=view.buffers[name].count, name=name))
+    if left_out:
+        text = ngettext("{count} later step is left out.", "{count} later steps are left out.", left_out)
+        lines.append(text.format(count=left_out))
+    return lines
+
+
+# Buffers and outputs
+
+
+def _in_order(view: LaunchView) -> list[str]:
+    """The inputs, then the output."""
+    return [*(name for name in view.buffers if name != view.output), view.output]
+
+
+def _buffer(view: LaunchView, name: str, elements: range, inputs: Mapping[str, ArrayLike]) -> Json:
+    known = np.ravel(np.asarray(inputs[name])).tolist() if name in inputs else None
+    loaded = view.loads[name]
+    values = [known[index] if known else loaded[index].value for index in elements]
+    shape = view.shape if name == view.output else np.shape(inputs[name]) if name in inputs else (len(loaded),)
+    return {
+        "name": name,
+        "is_output": name == view.output,
+        "count": view.buffers[name].count,
+        "first": elements.start,
+        "row": shape[-1] if len(shape) == 2 else None,
+        "values": [None if value is None or name == view.output else _number(value) for value in values],
+    }
+
+
+def _outputs(view: LaunchView, elements: range) -> list[Json]:
+    """NumPy's element, whether the launch got it, and of a wrong one why, where that can be said in a sentence."""
+    return [
+        {
+            "got": _number(output.value) if output.writers and not view.fault else None,
+            "expected": _number(output.expected),
+            "ok": bool(output.ok and output.writers),
+            **({} if output.ok and output.writers else {"why": _why_wrong(view, index), "owner": _owner(view, index)}),
+        }
+        for index, output in zip(elements, view.outputs[elements.start : elements.stop], strict=True)
+    ]
+
+
+def _why_wrong(view: LaunchView, index: int) -> str:
+    output, place = view.outputs[index], elements_text(view.output, [index], view.shape)
+    if output.writers and view.fault:
+        text = _("Block {block}, thread {thread} wrote {element} before the launch was stopped.")
+        return text.format(block=output.writers[-1].block, thread=output.writers[-1].thread, element=place)
+    if output.writers:
+        text = _("Block {block}, thread {thread} wrote {value} to {element}; NumPy says {expected}.")
+        values = {"value": _shown(output.value), "expected": _shown(output.expected), "element": place}
+        return text.format(block=output.writers[-1].block, thread=output.writers[-1].thread, **values)
+    nobody = _("No thread wrote {element}.").format(element=place)
+    if view.fault:
+        return nobody + " " + _("The launch was stopped before.")
+    owner = _owner(view, index)
+    if index // view.block[0] in view.missing_blocks:
+        return f"{nobody} {_sentence(never_ran(view, index // view.block[0]))}"
+    if owner is None:
+        return nobody
+    text = _("Thread {thread} of block {block}, whose number it has, ran but wrote nothing there.")
+    return f"{nobody} {text.format(block=owner[0], thread=owner[1])}"
+
+
+def _owner(view: LaunchView, index: int) -> list[int] | None:
+    """The thread that has an output's number, if it ran."""
+    if len(view.shape) != 1:
+        return None
+    block, thread = divmod(index, view.block[0])
+    return [block, thread] if block < view.grid[0] else None
+
+
+# Steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """What one instruction of one block did to one array, one element a row: `slot` is its position in the array."""
+
+    step: int
+    block: int
+    rows: NDArray
+    name: str | None
+    count: int
+    index: NDArray[np.int64]
+    dtype: np.dtype
+    space: int
+
+    @property
+    def kind(self) -> int:
+        return int(self.rows["kind"][0])
+
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        return (self.index < 0) | (self.index >= self.count)
+
+
+def _accesses(view: LaunchView, drawn: Sequence[int]) -> list[_Access]:
+    """The accesses of the drawn blocks to global and shared memory, in their order."""
+    everything = view.trace.accesses
+    rows = everything[np.isin(everything["block"], drawn)]
+    found = [*_global_accesses(view, rows[rows["space"] == Space.GLOBAL]), *_shared_accesses(view, rows, everything)]
+    return sorted(found, key=lambda access: (access.step, access.block))
+
+
+def _global_accesses(view: LaunchView, rows: NDArray) -> Iterable[_Access]:
+    left = np.ones(len(rows), bool)
+    for name, buffer in view.buffers.items():
+        index = _positions(rows, buffer.address, buffer.dtype.itemsize)
+        inside = (index >= 0) & (index < buffer.count)
+        left &= ~inside
+        yield from _grouped(rows[inside], name, buffer.address, buffer.count, buffer.dtype)
+    dtype = view.buffers[view.output].dtype
+    yield from _grouped(rows[left], None, 0, 1 << 62, dtype)
+
+
+def _shared_accesses(view: LaunchView, rows: NDArray, everything: NDArray) -> Iterable[_Access]:
+    regions = source_order(view.trace.shared_variables)
+    rows = rows[rows["space"] == Space.SHARED]
+    intended = intended_regions(rows, regions)
+    everything = everything[everything["space"] == Space.SHARED]
+    for number, region in enumerate(regions):
+        inside = everything[everything["address"] - np.uint64(region.address) < np.uint64(region.nbytes)]
+        dtype = element_type(inside, view.buffers[view.output].dtype)
+        name, count = shared_name(region, view.shared_names), region.nbytes // dtype.itemsize
+        yield from _grouped(rows[intended == number], name, region.address, count, dtype)
+
+
+def _positions(rows: NDArray, address: int, itemsize: int) -> NDArray[np.int64]:
+    # Addresses are unsigned; their difference may be negative.
+    return (rows["address"] - np.uint64(address)).astype(np.int64) // itemsize
+
+
+def _grouped(rows: NDArray, name: str | None, address: int, count: int, dtype: np.dtype) -> Iterable[_Access]:
+    """The accesses to one array: those of one instruction, one block and one step together."""
+    if not len(rows):
+        return
+    keys = rows[["step", "block", "pc", "kind"]]
+    order = np.argsort(keys, order=("step", "block", "pc", "kind"), kind="stable")
+    rows, keys = rows[order], keys[order]
+    for group in np.split(rows, np.flatnonzero(keys[1:] != keys[:-1]) + 1):
+        group = split_elements(group, dtype.itemsize)
+        index = _positions(group, address, dtype.itemsize)
+        first = group[0]
+        yield _Access(int(first["step"]), int(first["block"]), group, name, count, index, dtype, int(first["space"]))
+
+
+def _steps(view: LaunchView, accesses: Sequence[_Access], drawn: Sequence[int]) -> tuple[list[Json], int]:
+    """The steps in their order, and how many are left out because there are too many."""
+    origins = Origins(view.grid, view.block, view.buffers, view.buffers[view.output].count)
+    written: dict[tuple[int, str | None], set[int]] = defaultdict(set)
+    pcs = {instruction.line: instruction.index for instruction in view.trace.instructions}
+    barriers = [event for event in view.trace.barriers if event.block in drawn]
+    events: list[_Access | BarrierTrace] = [*accesses, *barriers]
+    pending = sorted(events, key=lambda event: (event.step, event.block))
+    steps: list[Json] = []
+    total = 0
+    for number, event in enumerate(pending):
+        if isinstance(event, _Access):
+            total += len(event.rows)
+            if len(steps) == MAX_STEPS or total > MAX_ACCESSES:
+                return steps, len(pending) - number
+            steps.append(_access_step(view, event, origins, written[event.block, event.name]))
+        else:
+            threads = event.threads.tolist()
+            name = _block_name(view, event.block)
+            text = ngettext(
+                "{block}: {count} thread has arrived at the barrier, which opens.",
+                "{block}: all {count} threads have arrived at the barrier, which opens.",
+                len(threads),
+            )
+            steps.append(
+                {
+                    "moment": event.step,
+                    "block": event.block,
+                    "kind": "barrier",
+                    "pc": pcs[event.line],
+                    "line": event.line,
+                    "ptx": view.trace.instructions[pcs[event.line]].text,
+                    "threads": threads,
+                    "text": text.format(block=_sentence(name)[:-1], count=len(threads)),
+                }
+            )
+    if view.fault_at is not None and _linear(view.fault_at.block, view.grid) in drawn:
+        steps.append(_fault_step(view, steps[-1]["moment"] + 1 if steps else 0))
+    return steps, 0
+
+
+def _access_step(view: LaunchView, access: _Access, origins: Origins, written: set[int]) -> Json:
+    """One access as data. `written` are the slots of a shared array that have been written; it grows."""
+    rows, kind = access.rows, Kind(access.kind)
+    shared = access.space == Space.SHARED
+    values = [value_of(bits, access.dtype) for bits in rows["bits"]]
+    indices = access.index.tolist()
+    step: Json = {
+        "moment": access.step,
+        "block": access.block,
+        "kind": kind.name.lower(),
+        "space": "shared" if shared else "global",
+        "array": access.name,
+        "pc": int(rows["pc"][0]),
+        "line": int(rows["line"][0]),
+        "ptx": view.trace.instructions[int(rows["pc"][0])].text,
+        "threads": rows["thread"].tolist(),
+        "indices": indices if access.name is not None else [f"{address:#x}" for address in rows["address"].tolist()],
+        "values": [_number(value) for value in values],
+        "metrics": _metrics(access),
+    }
+    sentences = [_access_text(view, access)]
+    if kind != Kind.LOAD and shared:
+        found = [origins.of(row, value) for row, value in zip(rows, values, strict=True)]
+        step["provenance"] = "".join(LETTERS[provenance] for provenance, _source in found)
+        step["sources"] = [[source.buffer, source.index] if source else None for _provenance, source in found]
+    if shared and kind != Kind.STORE:
+        unwritten = sorted({index for index in indices if index not in written and 0 <= index < access.count})
+        if unwritten:
+            step["unwritten"] = unwritten
+            text = _("No thread had written {elements} before.")
+            sentences.append(text.format(elements=elements_text(access.name or "", unwritten)))
+    if kind != Kind.LOAD:
+        written.update(indices)
+    if access.name is not None and access.outside.any():
+        text = _("{array} ends at [{last}].")
+        sentences.append(text.format(array=access.name, last=access.count - 1))
+    step["text"] = " ".join(sentences)
+    return step
+
+
+def _access_text(view: LaunchView, access: _Access) -> str:
+    threads = np.unique(access.rows["thread"]).tolist()
+    name = access.name
+    if name is None:
+        elements = _("unknown memory")
+    else:
+        elements = elements_text(name, access.index.tolist(), view.shape if name == view.output else ())
+    if access.kind == Kind.LOAD:
+        text = ngettext(
+            "{block}: thread {threads} reads {elements}.", "{block}: threads {threads} read {elements}.", len(threads)
+        )
+    elif access.kind == Kind.STORE:
+        text = ngettext(
+            "{block}: thread {threads} writes {elements}.", "{block}: threads {threads} write {elements}.", len(threads)
+        )
+    else:
+        text = ngettext(
+            "{block}: thread {threads} changes {elements} atomically.",
+            "{block}: threads {threads} change {elements} atomically.",
+            len(threads),
+        )
+    block = _sentence(_block_name(view, access.block))[:-1]
+    return text.format(block=block, threads=_few_ranges(threads), elements=elements)
+
+
+def _fault_step(view: LaunchView, moment: int) -> Json:
+    """The access that ended the launch: drawn where it would have been."""
+    fault = view.fault_at
+    assert fault is not None
+    trace = view.trace
+    place = next((one for one in trace.instructions if one.line == fault.line), None)
+    thread = _linear(fault.thread, view.block)
+    block = _linear(fault.block, view.grid)
+    name, index = _fault_place(view)
+    values = {
+        "block": _sentence(_block_name(view, block))[:-1],
+        "thread": thread,
+        "element": f"{name}[{index}]" if name else f"{fault.address:#x}",
+    }
+    if fault.access == "load":
+        text = _("{block}: thread {thread} tries to read {element}. The launch was stopped here.")
+    else:
+        text = _("{block}: thread {thread} tries to write {element}. The launch was stopped here.")
+    sentences = [text.format(**values)]
+    if name:
+        count = _count(view, name)
+        sentences.append(_("{array} ends at [{last}].").format(array=name, last=count - 1))
+    return {
+        "moment": moment,
+        "block": block,
+        "kind": "fault",
+        "is_store": fault.access != "load",
+        "space": fault.space,
+        "array": name,
+        "pc": place.index if place else None,
+        "line": fault.line,
+        "ptx": place.text if place else "",
+        "threads": [thread],
+        "indices": [index if name else f"{fault.address:#x}"],
+        "text": " ".join(sentences),
+    }
+
+
+def _fault_place(view: LaunchView) -> tuple[str | None, int]:
+    """The array that the access was meant for, and the element of it."""
+    fault = view.fault_at
+    assert fault is not None
+    if fault.space == "shared":
+        regions = source_order(view.trace.shared_variables)
+        before = [region for region in regions if region.address <= fault.address]
+        if before:
+            region = max(before, key=lambda region: region.address)
+            itemsize = view.buffers[view.output].dtype.itemsize
+            return shared_name(region, view.shared_names), (fault.address - region.address) // itemsize
+    for name, buffer in view.buffers.items():
+        offset = fault.address - buffer.address
+        nbytes = buffer.count * buffer.dtype.itemsize
+        if fault.space == "global" and -MEANT_FOR_IT <= offset < nbytes + MEANT_FOR_IT:
+            return name, offset // buffer.dtype.itemsize
+    return None, 0
+
+
+def _count(view: LaunchView, name: str) -> int:
+    if name in view.buffers:
+        return view.buffers[name].count
+    itemsize = view.buffers[view.output].dtype.itemsize
+    sizes = {shared_name(region, view.shared_names): region.nbytes for region in view.trace.shared_variables}
+    return sizes[name] // itemsize
+
+
+def _metrics(access: _Access) -> Json:
+    """Requests, and sectors or wavefronts: as in softgpu.metrics."""
+    rows = access.rows
+    space, kind = Space(access.space).name.lower(), Kind(access.kind).name.lower()
+    metrics = AccessMetrics(int(rows["pc"][0]), int(rows["line"][0]), "", None, space, kind)
+    thread = rows["thread"].astype(np.int64)
+    metrics.count(thread // WARP_SIZE, thread % WARP_SIZE, rows["address"], rows["nbytes"])
+    if access.space == Space.GLOBAL:
+        return {
+            "requests": metrics.requests,
+            "sectors": metrics.sectors,
+            "ideal": metrics.ideal_sectors,
+            "text": _sectors_text(metrics),
+        }
+    return {
+        "requests": metrics.requests,
+        "wavefronts": metrics.wavefronts,
+        "conflicts": metrics.bank_conflicts,
+        "text": _conflicts_text(metrics),
+    }
+
+
+def _sectors_text(metrics: AccessMetrics) -> str:
+    text = ngettext("{count} sector of 32 bytes", "{count} sectors of 32 bytes", metrics.sectors)
+    found = text.format(count=metrics.sectors)
+    if metrics.excess_sectors:
+        return _("{found}; side by side it would be {least}").format(found=found, least=metrics.ideal_sectors)
+    return found
+
+
+def _conflicts_text(metrics: AccessMetrics) -> str:
+    if not metrics.bank_conflicts:
+        return _("no bank conflict")
+    text = ngettext(
+        "{count} bank conflict: {passes} passes instead of {least}",
+        "{count} bank conflicts: {passes} passes instead of {least}",
+        metrics.bank_conflicts,
+    )
+    return text.format(count=metrics.bank_conflicts, passes=metrics.wavefronts, least=metrics.ideal_wavefronts)
+
+
+# Races
+
+
+def _is_drawn(view: LaunchView, report: Report, drawn: Sequence[int]) -> bool:
+    return report.check == "racecheck" and all(_linear(one.block, view.grid) in drawn for one in report.threads)
+
+
+def _race(view: LaunchView, report: Report) -> Json:
+    """Two threads at one element, with no order between them."""
+    pairs = [(_linear(one.block, view.grid), _linear(one.thread, view.block)) for one in report.threads]
+    name, index = _race_place(view, report)
+    text = _(
+        "Race: thread {first} of block {block} and thread {second} of block {other} use {element} with no order "
+        "between them, and at least one of them writes."
+    )
+    return {
+        "threads": pairs,
+        "lines": list(report.lines),
+        "array": name,
+        "index": index,
+        "hazard": report.hazard,
+        "text": text.format(
+            first=pairs[0][1],
+            block=pairs[0][0],
+            second=pairs[-1][1],
+            other=pairs[-1][0],
+            element=f"{name}[{index}]" if name else report.variable,
+        ),
+    }
+
+
+def _race_place(view: LaunchView, report: Report) -> tuple[str | None, int]:
+    address = report.address or 0
+    if report.space == "shared":
+        for region in view.trace.shared_variables:
+            if 0 <= address - region.address < region.nbytes:
+                itemsize = view.buffers[view.output].dtype.itemsize
+                return shared_name(region, view.shared_names), (address - region.address) // itemsize
+    for name, buffer in view.buffers.items():
+        index = buffer.index_of(address)
+        if report.space == "global" and index is not None:
+            return name, index
+    return None, 0
+
+
+# Words and numbers
+
+MAX_RUNS = 4
+
+
+def elements_text(name: str, indices: Iterable[int], shape: Sequence[int] = ()) -> str:
+    """tile[0–14], output[2, 3], or "14 elements of output" where they are scattered."""
+    found = sorted(set(indices))
+    if len(shape) == 2:
+        row, column = divmod(found[0], shape[1])
+        if found[-1] // shape[1] == row and len(runs(found)) == 1:
+            last = found[-1] % shape[1]
+            return f"{name}[{row}, {column}]" if last == column else f"{name}[{row}, {column}–{last}]"
+    if len(shape) < 2 and len(runs(found)) <= MAX_RUNS:
+        return f"{name}[{ranges(found)}]"
+    text = ngettext("{count} element of {name}", "{count} elements of {name}", len(found))
+    return text.format(count=len(found), name=name)
+
+
+def _few_ranges(numbers: Sequence[int]) -> str:
+    """0–3, 7, …"""
+    found = runs(numbers)
+    text = ranges(number for low, high in found[:MAX_RUNS] for number in range(low, high + 1))
+    return text if len(found) <= MAX_RUNS else f"{text}, …"
+
+
+def _block_name(view: LaunchView, number: int) -> str:
+    index = next((block.index for block in view.blocks if block.number == number), (number, 0, 0))
+    return view.block_name(index)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _linear(place: Dim3, extent: Dim3) -> int:
+    x, y, z = place
+    return x + extent[0] * (y + extent[1] * z)
+
+
+def _number(value: float) -> float | str:
+    """A number with the digits of a float32; JSON has no NaN and no infinity."""
+    return float(f"{value:.7g}") if math.isfinite(value) else _shown(value)
+
+
+def _shown(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.6g}"
