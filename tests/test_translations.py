@@ -15,7 +15,6 @@ from workbook.check import check_at_once
 NAME = "p17_conv1d_op.ipynb"
 
 
-@pytest.mark.xfail(reason="the Korean edition is being written")
 @pytest.mark.parametrize("code", [code for code in language.languages() if code != "en"])
 def test_everything_is_translated(code):
     assert [*translations.catalogue_problems(code), *translations.notebook_problems(code)] == []
