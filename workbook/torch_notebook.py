@@ -114,9 +114,9 @@ def _gradients_html(found: Gradients) -> str:
     agree = True
     for name, reference in found.with_pytorch.items():
         for title, gradient in (
-            (_("with the op"), found.with_op[name]),
+            (_("op"), found.with_op[name]),
             (_("compiled"), found.compiled[name]),
-            (_("PyTorch's own"), reference),
+            ("PyTorch", reference),
         ):
             rows.append([_code(name), escape(title), *_numbers(gradient)])
             agree = agree and np.allclose(gradient, reference, rtol=1e-4, atol=1e-4)
@@ -188,7 +188,7 @@ def _numbers(array: np.ndarray) -> list[str]:
 
 
 def _code(text: str) -> str:
-    return f"<code>{escape(text)}</code>"
+    return f'<code style="overflow-wrap: anywhere">{escape(text)}</code>'
 
 
 def _folded_text(title: str, text: str) -> str:
@@ -197,11 +197,11 @@ def _folded_text(title: str, text: str) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells are HTML."""
-    cell = "padding: 2px 8px; text-align: left; vertical-align: top; background: none"
+    cell = "padding: 2px 6px; text-align: left; vertical-align: top; background: none"
     lines = [("th", headings)] if headings else []
     lines += [("td", row) for row in rows]
     body = "".join(
         '<tr style="background: none">' + "".join(f'<{tag} style="{cell}">{text}</{tag}>' for text in line) + "</tr>"
         for tag, line in lines
     )
-    return f'<table style="margin: 4px 0">{body}</table>'
+    return f'<div style="overflow-x: auto"><table style="margin: 4px 0">{body}</table></div>'
