@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from workbook.attempts import history, write_attempt
-from workbook.puzzles import find_puzzle
+from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import read_region
 
 PROGRAM_OUTPUT = """\
@@ -126,4 +126,4 @@ def test_reset_keeps_what_was_there(puzzle):
 def test_bad_usage_is_one_sentence():
     result = workbook("run", "p99")
     assert result.returncode == 2
-    assert result.stderr.strip() == "There is no puzzle 'p99'. The puzzles are: t1, t2, p17."
+    assert result.stderr.strip() == f"There is no puzzle 'p99'. The puzzles are: {', '.join(all_puzzles())}."
