@@ -242,11 +242,17 @@ def test_each_element_of_a_matrix_has_the_number_of_the_thread_that_wrote_it():
     assert "12 runs of 4 elements, 2 runs of one element. 12 of 256 threads had something to write." in " ".join(shown)
 
 
+def upright_lines(drawn):
+    return [line for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
+
+
 def test_a_run_that_goes_on_in_the_next_row_is_framed_in_both_and_open_between_them():
-    uprights = [line for line in figure(add_one()).axes[0].lines if len(set(line.get_xdata())) == 1]
+    uprights = upright_lines(figure(add_one()))
     assert len(uprights) == 2 * 14  # each run has a beginning and an end, also where it has a row's end between them
     columns = Counter(round(line.get_xdata()[0], 2) for line in uprights)
     assert columns[9.94] == 3  # rows 1, 3 and 4 end with a run; rows 0 and 2 do not
+    narrow = upright_lines(figure(replace(add_one(), shape=(10, 5))))  # here a run has a single element in the next row
+    assert len(narrow) == 2 * 14
 
 
 def test_wrong_and_missing_elements_of_a_matrix_are_marked():
