@@ -12,6 +12,7 @@ from launches import add_one, conv1d, copy, vector_addition
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
+from workbook import language
 from workbook.explorer import explorer
 from workbook.figure import IDLE, LOOKS, WRONG, figure
 from workbook.launch_view import Provenance
@@ -147,19 +148,26 @@ def test_every_launch_can_be_drawn(grid, block):
     figure(view, block=view.blocks[-1].number)
 
 
+@pytest.mark.filterwarnings("error")  # matplotlib warns of a letter that no font has
+@pytest.mark.parametrize("code", language.languages())
 @pytest.mark.parametrize(
     "launch",
     [
-        {},
-        {"input_size": 23, "conv_size": 6},
-        {"grid": 3, "block": 10},
-        {"block": 16},
-        {"grid": 100},
-        {"grid": 15, "block": 2},
+        lambda: conv1d(),
+        lambda: conv1d(input_size=23, conv_size=6),
+        lambda: conv1d(grid=3, block=10),
+        lambda: conv1d(grid=1),
+        lambda: conv1d(block=16),
+        lambda: conv1d(block=30),
+        lambda: conv1d(grid=100),
+        lambda: conv1d(grid=15, block=2),
+        lambda: vector_addition(grid=1),
+        lambda: add_one(),
     ],
 )
-def test_no_text_covers_another(launch):
-    drawn = figure(conv1d(**launch))
+def test_no_text_covers_another_or_is_cut_off(launch, code, speak):
+    speak(code)
+    drawn = figure(launch())
     renderer = FigureCanvasAgg(drawn).get_renderer()
     shown = [text for text in drawn.axes[0].texts if text.get_text()]
     left, bottom, right, top = np.array([text.get_window_extent(renderer).padded(-1).extents for text in shown]).T

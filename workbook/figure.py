@@ -329,9 +329,15 @@ def _draw_missing_block(sheet: Sheet, view: LaunchView, x: int) -> None:
     if span:
         look = Look("", "none", WRONG.edge)
         sheet.box(span[0] + 0.03, sheet.y, span[1] - span[0] - 0.06, 0.9, look, 1.2, "missing block", dashed=True)
-        fits_inside = span[1] - span[0] >= 5
-        x_text, side = ((span[0] + span[1]) / 2, "center") if fits_inside else (span[1] + 0.3, "left")
-        sheet.text(x_text, sheet.y + 0.45, never_ran(view, x), 9, WRONG.edge, ha=side)
+        text = never_ran(view, x)
+        needed = width(text) * 0.21
+        if needed < span[1] - span[0]:
+            x_text, side = (span[0] + span[1]) / 2, "center"
+        elif span[1] + 0.3 + needed < sheet.width:
+            x_text, side = span[1] + 0.3, "left"
+        else:
+            x_text, side = span[0] - 0.3, "right"
+        sheet.text(x_text, sheet.y + 0.45, text, 9, WRONG.edge, ha=side)
         sheet.y += 1.25
 
 
