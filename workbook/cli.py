@@ -18,7 +18,7 @@ from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.torch_calls import WrongCall
-from workbook.verdict import Verdict
+from workbook.verdict import Verdict, launched_cases
 from workbook.worker import STAGES, Worker, WorkerLost
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, help=_("of the random data; default: a new one each time"))
     check.add_argument("--device", choices=("gpu", "softgpu"), help=_("default: a GPU if one answers, else softgpu"))
     check.set_defaults(run=_check)
+
+    figure = commands.add_parser("figure", help=_("write what your launches did as a page for any browser"))
+    figure.add_argument("puzzle")
+    figure.add_argument("--html", type=Path, required=True, metavar=_("FILE"), help=_("the file to write"))
+    figure.set_defaults(run=_figure)
 
     reset = commands.add_parser("reset", help=_("empty a puzzle's region again; your version is kept in the history"))
     reset.add_argument("puzzle")
@@ -138,24 +143,48 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: "Executor", error: Exce
 def _check(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     op_text = attempts.take_attempt(puzzle)
+    verdict = _verdict(puzzle, op_text, options.device or default_device(), options.seed)
+    if verdict is None:
+        return 1
+    _print_comparison(verdict)
+    print(f"\n{verdict}")
+    return 0 if verdict.passed else 1
+
+
+def _verdict(puzzle: Puzzle, op_text: str, kind: str, seed: int | None = None) -> Verdict | None:
+    """What a check says; None where it could not be finished, which is told."""
     verdict = check_at_once(puzzle, op_text)
     if verdict is None:
-        workers = [
-            Worker(device) for device in devices_for_check(options.device or default_device(), puzzle.also_on_cpu)
-        ]
+        workers = [Worker(device) for device in devices_for_check(kind, puzzle.also_on_cpu)]
         try:
-            verdict = check_op(puzzle, op_text, workers, _ProgressLines(), options.seed)
+            verdict = check_op(puzzle, op_text, workers, _ProgressLines(), seed)
         except WorkerLost as error:
             print(error, file=sys.stderr)
-            return 1
+            return None
         finally:
             for worker in workers:
                 worker.close()
         ran = _("Ran on {device}; random data from seed {seed}.")
         print(ran.format(device=verdict.device, seed=verdict.seed))
-    _print_comparison(verdict)
+    return verdict
+
+
+def _figure(options: argparse.Namespace) -> int:
+    from workbook.stepper.widget import page
+
+    puzzle = find_puzzle(options.puzzle)
+    op_text = attempts.take_attempt(puzzle)
+    verdict = _verdict(puzzle, op_text, "softgpu")
+    if verdict is None:
+        return 1
     print(f"\n{verdict}")
-    return 0 if verdict.passed else 1
+    cases = launched_cases(verdict)
+    if not cases:
+        print(_("Nothing was launched, so there is nothing to draw."), file=sys.stderr)
+        return 1
+    options.html.write_text(page(puzzle, op_text, cases))
+    print(_("Written: {file}. It opens in any browser, without Jupyter.").format(file=options.html))
+    return 0
 
 
 def _print_comparison(verdict: Verdict) -> None:

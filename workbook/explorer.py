@@ -28,7 +28,7 @@ def explorer(views: Mapping[str, LaunchView]) -> widgets.Widget:
         text = _("No launch has been recorded yet.")
         return widgets.HTML(f"<p>{text}</p>")
     case = widgets.Dropdown(
-        options=list(views), value=_telling(views), description=_("Case"), layout=widgets.Layout(width="auto")
+        options=list(views), value=telling(views), description=_("Case"), layout=widgets.Layout(width="auto")
     )
     block = widgets.Dropdown(
         options=_blocks(views[case.value]), description=_("Block"), layout=widgets.Layout(width="auto")
@@ -54,7 +54,9 @@ def _blocks(view: LaunchView) -> list[tuple[str, int]]:
     return [(_("all blocks"), ALL_BLOCKS), *((view.block_name(one.index), one.number) for one in view.blocks)]
 
 
-def _telling(views: Mapping[str, LaunchView]) -> str:
+def telling(views: Mapping[str, LaunchView]) -> str:
+    """The name of the launch that has most to tell."""
+
     def wrong(view: LaunchView) -> bool:
         return not all(output.ok for output in view.outputs)
 

@@ -1,7 +1,8 @@
 """A puzzle in a notebook: the `%%fill` cell, and one-line cells that check, draw, hint and reveal."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -18,7 +19,8 @@ from workbook.language import _
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.rendering import folded_html, message_html, source_html, text_html, verdict_html
-from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, SYMBOLS, Verdict
+from workbook.stepper.widget import StepperWidget, page
+from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
 from workbook.worker import STAGES, Worker, WorkerLost
 
 
@@ -85,6 +87,20 @@ class NotebookPuzzle:
         """What the learner's launch did, to explore: a case and its blocks."""
         views = self._views()
         return explorer(views) if views else None
+
+    def stepper(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
+        """What the learner's launch did, to play and to step through. `blocks` chooses those of a large launch that are
+        drawn, by their numbers."""
+        cases = self._launched_cases()
+        return StepperWidget(self.puzzle, self._checked_text, cases, blocks) if cases else None
+
+    def export(self, file: str = "attempt.html") -> None:
+        """Write the stepper with the learner's launches as one file that opens in any browser."""
+        cases = self._launched_cases()
+        if cases:
+            path = Path(file).resolve()
+            path.write_text(page(self.puzzle, self._checked_text, cases))
+            self._say(_("Written: {file}. It opens in any browser, without Jupyter.").format(file=f"`{path}`"))
 
     def figure(self, case: int = 1, block: int | None = None) -> Figure | None:
         """The picture of one case (numbered from 0) as a matplotlib figure, to keep or to print."""
@@ -187,24 +203,24 @@ class NotebookPuzzle:
 
     def _views(self) -> dict[str, Any]:
         """The launches to draw, by the names of their cases; says why where there are none."""
+        return {name: case.view for name, case in self._launched_cases().items()}
+
+    def _launched_cases(self) -> dict[str, CaseResult]:
+        """The cases with a launch to draw, by their names; says why where there are none."""
         verdict = self.verdict
         if verdict is None or verdict.outcome == NOT_ATTEMPTED:
             self._say(
                 _("There is no launch to draw yet: fill in the `%%fill` cell and run it, then run this cell again.")
             )
             return {}
-        views = {
-            f"{SYMBOLS['passed' if case.right else 'failed']} {case.name}": case.view
-            for case in verdict.cases
-            if case.view is not None
-        }
+        cases = launched_cases(verdict)
         if verdict.outcome == STOPPED:
             self._say(_("The last attempt was stopped, so there is nothing to draw."))
-        elif not views and verdict.cases and not any(case.recorded for case in verdict.cases):
+        elif not cases and verdict.cases and not any(case.recorded for case in verdict.cases):
             self._say(_("The software GPU draws the pictures, and it runs on Linux x86-64 only."))
-        elif not views:
+        elif not cases:
             self._say(_("Nothing was launched in the last attempt, so there is nothing to draw."))
-        return views
+        return cases
 
     def _say(self, text: str, kind: str = NOT_ATTEMPTED) -> None:
         display(HTML(message_html(text, kind)))

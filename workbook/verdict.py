@@ -108,3 +108,12 @@ class Verdict:
         lines = [f"{self.title}: {self.headline}", *self.details]
         lines += [_("Remark: {remark}").format(remark=remark) for remark in self.remarks]
         return "\n".join(lines)
+
+
+def launched_cases(verdict: Verdict) -> dict[str, CaseResult]:
+    """The cases of which there is a launch to draw, by their names: ✓ input_size 28, conv_size 4."""
+    return {
+        f"{SYMBOLS[PASSED if case.right else FAILED]} {case.name}": case
+        for case in verdict.cases
+        if case.view is not None
+    }

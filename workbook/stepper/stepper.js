@@ -65,9 +65,13 @@ export function mount(root, data, onAsk = null) {
     legend,
   );
   cases.parentElement.hidden = data.launches.length < 2;
+  // Of a launch that is too large to be drawn, another block can be asked for.
+  const ask = html("input", { type: "number", min: 0, class: "ask", placeholder: say("other_block"), "aria-label": say("other_block") });
+  ask.addEventListener("change", () => onAsk(launchNumber, Number(ask.value)));
+  blocks.parentElement.after(ask);
 
   root.addEventListener("keydown", (event) => {
-    if (event.target.closest("select") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("select, .ask") || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       ArrowRight: () => go(position + 1),
       ArrowUp: () => go(position + 1),
@@ -94,6 +98,7 @@ export function mount(root, data, onAsk = null) {
     options(blocks, [["all", say("all_blocks")], ...launch.blocks.map((one) => [one.number, one.name])]);
     score.textContent = `${launch.right ? "✓" : "✗"} ${launch.title} · ${launch.score}`;
     score.classList.toggle("failed", !launch.right);
+    ask.hidden = !(onAsk && launch.is_window);
     remarks.replaceChildren(...[...launch.remarks, ...launch.races.map((race) => race.text)].map((text) => html("li", {}, text)));
     drawWrong();
     show(null);
@@ -189,7 +194,7 @@ export function mount(root, data, onAsk = null) {
   // ---- The source
 
   function drawSource() {
-    const { file, lines } = launch.source ?? {};
+    const { file, lines, note } = data.sources?.[launchNumber] ?? {};
     source.replaceChildren();
     if (lines) {
       source.append(
@@ -201,7 +206,7 @@ export function mount(root, data, onAsk = null) {
         })),
       );
     }
-    if (launch.source?.note) source.append(html("div", { class: "note" }, launch.source.note));
+    if (note) source.append(html("div", { class: "note" }, note));
   }
 
   function showLine(steps) {
@@ -209,7 +214,7 @@ export function mount(root, data, onAsk = null) {
     for (const row of source.querySelectorAll(".current")) row.classList.remove("current");
     const rows = [];
     for (const step of steps) {
-      const line = launch.source?.pcs?.[step.pc];
+      const line = data.sources?.[launchNumber]?.pcs[step.pc];
       const row = line && pre?.querySelector(`[data-line="${line}"]`);
       if (row && !rows.includes(row)) rows.push(row);
     }
@@ -335,28 +340,20 @@ export function mount(root, data, onAsk = null) {
     }, 100);
   });
   observer.observe(root);
-  if (onAsk) blocks.parentElement.append(askFor(onAsk));
-
-  function askFor(ask) {
-    const more = html("input", { type: "number", min: 0, class: "ask", placeholder: say("other_block"), "aria-label": say("other_block") });
-    more.hidden = !launch.is_window;
-    more.addEventListener("change", () => ask(launchNumber, Number(more.value)));
-    return more;
-  }
-
   return {
-    // New source lines, or a launch with other blocks, of the launch that is open.
+    // A launch with other blocks.
     setLaunch(number, changed) {
       data.launches[number] = changed;
       if (number === launchNumber) open(number);
     },
-    setSource(number, found) {
-      data.launches[number].source = found;
-      if (number === launchNumber) {
-        launch.source = found;
-        drawSource();
-        showLine(currentSteps());
-      }
+    // The lines of the sources are known now.
+    setSources(found) {
+      data.sources = found;
+      drawSource();
+      showLine(currentSteps());
+    },
+    refuse(why) {
+      detail.textContent = why;
     },
     destroy() {
       stop();
@@ -369,14 +366,17 @@ export function mount(root, data, onAsk = null) {
 // For JupyterLab, through anywidget.
 export default {
   render({ model, el }) {
-    const data = structuredClone(model.get("data"));
+    const data = { ...structuredClone(model.get("data")), sources: model.get("sources") };
     const stepper = mount(el, data, (launch, block) => model.send({ launch, block }));
-    model.on("msg:custom", (message) => {
-      if (message.source) for (const number of message.launches) stepper.setSource(number, message.source);
-      if (message.launch) stepper.setLaunch(message.number, message.launch);
-    });
-    model.send({ ready: true });
-    return () => stepper.destroy();
+    const showSources = () => stepper.setSources(model.get("sources"));
+    const hear = (message) => (message.refused ? stepper.refuse(message.refused) : stepper.setLaunch(message.number, message.launch));
+    model.on("change:sources", showSources);
+    model.on("msg:custom", hear);
+    return () => {
+      model.off("change:sources", showSources);
+      model.off("msg:custom", hear);
+      stepper.destroy();
+    };
   },
 };
 
@@ -500,7 +500,7 @@ function makeScene(launch, shown, available, id, say) {
     const rect = svg("rect", { x: x + 0.75, y: top + 0.75, width: across - 1.5, height: down - 1.5, rx: 2 });
     group.append(rect);
     body.append(group);
-    const made = { entity, group, x, y: top, across, down, kind, lines: [] };
+    const made = { entity, key: entity.numpy ? "" : keyOf({ ...entity, before: false }), group, x, y: top, across, down };
     cells.push(made);
     if (!entity.numpy) place(entity, x, top, across, down);
     return made;
@@ -509,7 +509,6 @@ function makeScene(launch, shown, available, id, say) {
   function line(made, offset, kind, content = "") {
     const node = svg("text", { x: made.x + made.across / 2, y: made.y + offset, class: kind, "text-anchor": "middle" }, content);
     made.group.append(node);
-    made.lines.push(node);
     return node;
   }
 
@@ -704,7 +703,7 @@ function makeScene(launch, shown, available, id, say) {
 
   function drawBarrier(block, x0) {
     const x2 = aligned ? x0 + Math.max(block.threads, ...block.shared.map((one) => one.count)) * cell : MARGIN + room;
-    const made = { entity: null, lines: [] };
+    const made = { entity: null, key: "" };
     made.group = svg("g", { class: "barrier closed" }, svg("line", { x1: x0, x2, y1: y + 8, y2: y + 8 }));
     const name = svg("text", { x: MARGIN - 10, y: y + 12, "text-anchor": "end", class: "label" });
     made.group.append(name);
@@ -775,7 +774,7 @@ function makeScene(launch, shown, available, id, say) {
           hot.set(keyOf({ kind: "element", array: step.target, index }), step.unwritten?.includes(index) ? "reading alarm" : how);
         }
       }
-      for (const one of cells) one.update(moment, one.entity && !one.entity.numpy ? hot.get(keyOf({ ...one.entity, before: false })) : undefined);
+      for (const one of cells) one.update(moment, hot.get(one.key));
     },
     entity(node) {
       const group = node.closest?.("[data-key]");

@@ -2,41 +2,131 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import anywidget
 import traitlets
 
+from workbook.explorer import telling
+from workbook.figure import figure
 from workbook.language import _, language
-from workbook.stepper.data import Json
+from workbook.launch_view import LaunchView, describe
+from workbook.puzzles import Puzzle
+from workbook.stepper.data import Json, launch_data
+from workbook.stepper.lines import NoLines, build_lines, find_lines, op_text_of, source_data
+from workbook.verdict import CaseResult
 
 FOLDER = Path(__file__).parent
 
+Cases = Mapping[str, CaseResult]
+"""Cases that launched something, by the names that the learner sees."""
+
 
 class StepperWidget(anywidget.AnyWidget):
-    """Draws launches in the browser; `data` is what `stepper_data` gives."""
+    """Draws launches in the browser. The data is sent once; the lines of the source follow when they are known."""
 
     _esm = FOLDER / "stepper.js"
     _css = FOLDER / "stepper.css"
     data = traitlets.Dict().tag(sync=True)
+    sources: traitlets.List = traitlets.List().tag(sync=True)
+
+    def __init__(self, puzzle: Puzzle, text: str, cases: Cases, blocks: Sequence[int] | None = None):
+        """`text` is the attempt that was run. `blocks` chooses the blocks to draw, by their linear indices."""
+        self._attempt = (puzzle, text, cases)
+        super().__init__(data=stepper_data(cases, blocks), sources=sources(*self._attempt))
+        self.on_msg(self._answer)
+        if not _all_known(*self._attempt):
+            Thread(target=self._look_up_lines, daemon=True).start()
+
+    def _look_up_lines(self) -> None:
+        look_up_lines(*self._attempt)
+        self.sources = sources(*self._attempt, is_final=True)
+
+    def _answer(self, widget: object, asked: Json, buffers: object) -> None:
+        """The learner asks for another block of a large launch."""
+        name, case = list(self._attempt[2].items())[asked["launch"]]
+        try:
+            launch = _launch(name, case, [asked["block"]])
+        except ValueError as error:
+            self.send({"refused": str(error)})
+        else:
+            self.send({"number": asked["launch"], "launch": launch})
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """Also a picture, for where the notebook is shown without a kernel: in an export, or on a web page."""
+        bundle = super()._repr_mimebundle_(**options)
+        content = bundle[0] if isinstance(bundle, tuple) else bundle
+        if content is not None:
+            view = _views(self._attempt[2])[self.data["selected"]]
+            png = io.BytesIO()
+            figure(view).savefig(png, format="png", dpi=100)
+            content["image/png"] = base64.b64encode(png.getvalue()).decode()
+            content["text/plain"] = describe(view)
+        return bundle
 
 
-def stepper_data(launches: Mapping[str, Json], selected: int = 0) -> Json:
-    """What the front end is given: launches by the names of their cases, and its texts in the language of this
-    process."""
+def stepper_data(cases: Cases, blocks: Sequence[int] | None = None) -> Json:
+    """What the front end is given: launches, and its texts in the language of this process. It opens with the launch
+    that has most to tell."""
+    views = dict(zip(cases, _views(cases), strict=True))
     return {
         "strings": strings(),
-        "selected": selected,
-        "launches": [{"name": name, **launch} for name, launch in launches.items()],
+        "selected": list(views).index(telling(views)),
+        "launches": [_launch(name, case, blocks) for name, case in cases.items()],
     }
 
 
-def page(data: Json, title: str) -> str:
-    """The stepper as an HTML file of its own: it asks nothing of a network or of Jupyter."""
+def _launch(name: str, case: CaseResult, blocks: Sequence[int] | None) -> Json:
+    assert case.view is not None
+    return {"name": name, **launch_data(case.view, case.inputs, blocks)}
+
+
+def _views(cases: Cases) -> list[LaunchView]:
+    return [case.view for case in cases.values() if case.view is not None]
+
+
+# The lines of the source
+
+
+def sources(puzzle: Puzzle, text: str, cases: Cases, is_final: bool = False) -> list[Json]:
+    """The source beside each launch, with what is known of its lines."""
+    op_text = op_text_of(puzzle, text)
+    return [source_data(puzzle, op_text, view.trace, is_final) for view in _views(cases)]
+
+
+def look_up_lines(puzzle: Puzzle, text: str, cases: Cases) -> None:
+    """Find out the lines of all launches that are not known yet, as far as that is possible."""
+    if not _all_known(puzzle, text, cases):
+        with suppress(NoLines):  # the stepper says that there are none
+            build_lines(puzzle, op_text_of(puzzle, text), list(cases.values()))
+
+
+def _all_known(puzzle: Puzzle, text: str, cases: Cases) -> bool:
+    op_text = op_text_of(puzzle, text)
+    return all(find_lines(view.trace, op_text) is not None for view in _views(cases))
+
+
+# A file of its own
+
+
+def page(puzzle: Puzzle, text: str, cases: Cases) -> str:
+    """The stepper as an HTML file of its own: it asks nothing of a network or of Jupyter. May take 10 s, while the
+    lines of the source are looked up."""
+    look_up_lines(puzzle, text, cases)
+    data = stepper_data(cases) | {"sources": sources(puzzle, text, cases, is_final=True)}
+    return page_of(data, f"{puzzle.id}: {_(puzzle.title)}")
+
+
+def page_of(data: Json, title: str) -> str:
+    """The page that draws some data."""
     # In a script, "</" would end it.
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     return f"""<!doctype html>
