@@ -25,7 +25,7 @@ from workbook.region import replace_region
 from workbook.worker import Worker
 
 EMPTY = "{puzzle} not attempted"
-SOURCES = sorted(Path(language.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(language.__file__).parent.rglob("*.py"))
 
 
 def in_korean(text):

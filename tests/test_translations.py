@@ -20,7 +20,7 @@ def test_everything_is_translated(code):
     assert [*translations.catalogue_problems(code), *translations.notebook_problems(code)] == []
 
 
-@pytest.mark.parametrize("path", sorted(Path(translations.__file__).parent.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(Path(translations.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
 def test_every_text_that_the_code_shows_is_to_be_translated(path):
     """One in the braces of an f-string is not found, and would stay English in all languages."""
     texts = translations.template()
