@@ -7,7 +7,7 @@ import pytest
 from test_notebooks import execute, output_of
 from torch_here import needs_torch
 
-from workbook.check import check_at_once
+from workbook.check import check_at_once, check_op
 from workbook.puzzles import find_puzzle
 from workbook.region import read_region, replace_region
 
@@ -68,6 +68,18 @@ def test_run_explains_a_call_that_cannot_be_right(puzzle):
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@needs_torch
+def test_a_wrong_parameter_spoils_no_later_attempt(puzzle, worker, checkout):
+    """The process goes on, and PyTorch knows an op by the text of its parameters: tensor(15) is 15 there."""
+    solution = puzzle.solution_file.read_text()
+    wrong = (checkout / "solutions" / "p20" / "wrong" / "parameter_as_tensor.py").read_text()
+    outcomes = [
+        check_op(puzzle, text, [worker], lambda stage: None).outcome
+        for text in (solution, replace_region(solution, wrong), solution)
+    ]
+    assert outcomes == ["passed", "failed", "passed"]
+
+
 @pytest.mark.parametrize("command", [("run", "p20", "--solution"), ("run", "p20"), ("check", "p20")], ids=" ".join)
 def test_without_pytorch_one_is_told_how_to_get_it(command):
     result = workbook(*command, program=("-c", WITHOUT_TORCH))
@@ -87,8 +99,8 @@ def test_the_other_puzzles_need_no_pytorch(puzzle, monkeypatch):
 @needs_torch
 def test_the_notebook_tries_out_what_nobody_examines(puzzle, checkout):
     """Also what ends the process in which it is tried out."""
-    dies = checkout / "solutions" / "p20" / "wrong" / "output_last_behind_names.py"
-    dies.write_text(DIES)
+    for name in ("output_last_behind_names", "parameters_swapped_behind_names"):
+        (checkout / "solutions" / "p20" / "wrong" / f"{name}.py").write_text(DIES)
     notebook = execute(puzzle.notebook, fill=read_region(puzzle.solution_file.read_text()).code)
     assert "p20 passed" in output_of(notebook, "%%fill")
 
@@ -102,11 +114,13 @@ def test_the_notebook_tries_out_what_nobody_examines(puzzle, checkout):
     assert "1 kernel was launched" in shown
     shown = output_of(notebook, 'p.what_if("output_missing_behind_names")')
     assert "missing value for argument" in shown
-    assert "the result is right" not in output_of(notebook, 'p.what_if("output_too_short")')
-    assert "the result is right" not in output_of(notebook, 'p.what_if("parameters_swapped_behind_names")')
-    shown = output_of(notebook, 'p.what_if("output_last_behind_names")')
-    assert "The process did not survive it" in shown
-    assert "signal 6" in shown
+    assert "a memset of 60 bytes does not stay inside one allocation" in output_of(
+        notebook, 'p.what_if("output_too_short")'
+    )
+    for name in ("output_last_behind_names", "parameters_swapped_behind_names"):
+        shown = output_of(notebook, f'p.what_if("{name}")')
+        assert "The process did not survive it" in shown
+        assert "signal 6" in shown
 
     shown = output_of(notebook, "p.gradients()")
     assert "The gradients with the op are those of" in shown

@@ -8,7 +8,7 @@ same, or on softgpu, with its tensors moved there and back; what the learner wri
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from workbook.torch_calls import (
     wrong_order,
     wrong_parameters,
     wrong_sizes,
+    wrong_values,
 )
 
 GRAPH_PUZZLE = "p17"
@@ -63,7 +64,7 @@ class Bridge:
         self.kind = kind
         self.tensor_device = "cuda" if kind == "gpu" and torch.cuda.is_available() else "cpu"
         self.calls: list[OpCall] = []
-        self.examine: Callable[[OpCall], None] = lambda call: None
+        self.examine: Callable[[OpCall], None] | None = None
         self._library: tuple[str, list[Path], CustomOpLibrary] | None = None
         self._follow_calls()
         if kind != "cpu" and self.tensor_device == "cpu":
@@ -86,11 +87,18 @@ class Bridge:
     @contextmanager
     def examining(self, examine: Callable[[OpCall], None]) -> Iterator[list[OpCall]]:
         """Calls `examine` before each call of an op, which is not made if it raises. Gives the list of the calls."""
-        self.calls, self.examine = [], examine
+        self.examine = examine
         try:
-            yield self.calls
+            with self.following() as calls:
+                yield calls
         finally:
-            self.examine = lambda call: None
+            self.examine = None
+
+    @contextmanager
+    def following(self) -> Iterator[list[OpCall]]:
+        """Gives the list of the calls that are made."""
+        self.calls = []
+        yield self.calls
 
     def _follow_calls(self) -> None:
         define = max_torch.MaxOp.custom_op_def
@@ -103,14 +111,24 @@ class Bridge:
 
             def followed(*tensors: torch.Tensor) -> None:
                 call = OpCall(op.fn.name, parameters, dict(zip(names, tensors, strict=True)))
-                self.examine(call)
+                if self.examine is not None:
+                    self.examine(call)
                 self.calls.append(call)
                 run(*tensors)
 
             definition.register_kernel(["cpu", "cuda"])(followed)
             return definition
 
+        get = max_torch.CustomOp.__getitem__
+
+        def with_parameters(op: max_torch.CustomOp, parameters: Any) -> max_torch.CustomOp:
+            # PyTorch knows an op by the text of its parameters: tensor(15) would take the place of 15 for good.
+            if self.examine is not None:
+                _examine_parameters(parameters)
+            return get(op, parameters)
+
         max_torch.MaxOp.custom_op_def = custom_op_def
+        max_torch.CustomOp.__getitem__ = with_parameters
 
 
 def _op_on_the_gpu(
@@ -254,12 +272,23 @@ def call_attempt(
     return result, calls
 
 
+def _examine_parameters(parameters: Any) -> None:
+    """Raises WrongCall with what is wrong with an op's parameters, whatever its tensors are."""
+    problem = (
+        wrong_parameters(parameters) or wrong_values(parameters)
+        if isinstance(parameters, Mapping)
+        else _(ONE_DICTIONARY).format()
+    )
+    if problem:
+        raise WrongCall(problem)
+
+
 def _examine_call(call: OpCall, given: dict[str, torch.Tensor], sizes: dict[str, int]) -> None:
     """Raises WrongCall with the first thing that is wrong with a call, from the most to the least fundamental."""
     if call.op != OP:
         return
     problem = (
-        (_(NO_PARAMETERS) if not call.parameters else wrong_parameters(call.parameters))
+        (None if call.parameters else _(NO_PARAMETERS))
         or wrong_order(_roles(call, given))
         or wrong_sizes(call.parameters, sizes)
         or _wrong_tensors(call, given)
@@ -394,13 +423,5 @@ MEANINGS: tuple[tuple[tuple[str, ...], Callable[[], str]], ...] = (
         ("argument(s) but received",),
         lambda: _("The call passes too many tensors: the op takes three, (output, input, kernel)."),
     ),
-    (
-        ("expected eof but found", "expected ident but found"),
-        lambda: _(
-            "A value among the parameters cannot be one: PyTorch knows the op by a name that the values are a part of. "
-            "The parameters are whole numbers, as `input_tensor.shape[0]` is."
-        ),
-    ),
-    (("object has no attribute 'items'",), lambda: _(ONE_DICTIONARY).format()),
 )
 """What PyTorch and MAX say, and what it means."""

@@ -65,6 +65,15 @@ def wrong_parameters(names: Collection[str]) -> str | None:
     return None
 
 
+def wrong_values(given: Mapping[str, object]) -> str | None:
+    """What is wrong with the types of the parameters' values."""
+    for name, tensor in SIZES.items():
+        if type(given[name]) is not int:
+            text = _("The parameter `{name}` is a whole number, as `{tensor}.shape[0]` is; it was given {value}.")
+            return text.format(name=name, tensor=tensor, value=repr(given[name]))
+    return None
+
+
 def exchanged_sizes() -> str:
     return _(
         "`input_size` and `conv_size` are exchanged: `input_size` is the number of elements of `input_tensor`, "
@@ -81,9 +90,6 @@ def wrong_sizes(given: Mapping[str, object], needed: Mapping[str, int]) -> str |
     ):
         return exchanged_sizes()
     for name, tensor in SIZES.items():
-        if type(given[name]) is not int:
-            text = _("The parameter `{name}` is a whole number, as `{tensor}.shape[0]` is; it was given {value}.")
-            return text.format(name=name, tensor=tensor, value=repr(given[name]))
         if given[name] != needed[name]:
             text = _("The parameter `{name}` was given {value}, but `{tensor}` has {needed} elements here.")
             return text.format(name=name, value=given[name], tensor=tensor, needed=needed[name])

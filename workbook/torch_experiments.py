@@ -171,7 +171,7 @@ class Demonstrator:
         return module
 
     def _from_pytorch(self, module: Any, library: Any, tensors: tuple[Any, ...]) -> Integration:
-        with _followed_ops() as used, self.bridge.examining(lambda call: None) as calls:
+        with _followed_ops() as used, self.bridge.following() as calls:
             start = time.perf_counter()
             result = module.conv1d_pytorch(library, *tensors)
             first = time.perf_counter() - start
