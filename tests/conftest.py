@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser import open_browser, serve_lab
+from playwright.sync_api import Browser, Page
 
 from workbook import language, rooms
 from workbook.puzzles import Puzzle, find_puzzle
@@ -69,3 +71,23 @@ def cpu_worker() -> Iterator[Worker]:
     worker = Worker("cpu")
     yield worker
     worker.close()
+
+
+@pytest.fixture
+def lab(checkout: Path) -> Iterator[str]:
+    """The address of a JupyterLab that serves the copy of the checkout."""
+    with serve_lab(checkout) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")  # while it is open, no other test can have an event loop
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 1800})
+    yield page
+    page.close()

@@ -8,6 +8,7 @@ import numpy as np
 import softgpu
 from workbook.execution import Fault
 from workbook.launch_view import Buffer, LaunchView, launch_view
+from workbook.verdict import CaseResult
 
 DATA = Path(__file__).parent / "data"
 
@@ -148,3 +149,30 @@ def _parameter(argument, buffers) -> bytes:
     if isinstance(argument, View):
         return np.array([buffers[argument.name].address, argument.size], np.uint64).tobytes()
     return np.uint64(buffers[argument].address).tobytes() if isinstance(argument, str) else argument.tobytes()
+
+
+def case_of(view: LaunchView, **sizes: int) -> CaseResult:
+    """A launch as the case of a check. Inputs that no thread loaded count as zero."""
+    output, expected = (
+        np.array([getattr(one, name) for one in view.outputs], np.float32).reshape(view.shape)
+        for name in ("value", "expected")
+    )
+    inputs = {
+        name: np.array([element.value or 0 for element in elements], np.float32)
+        for name, elements in view.loads.items()
+        if name != view.output
+    }
+    return CaseResult(
+        sizes=sizes,
+        inputs=inputs,
+        expected=expected,
+        output=output,
+        first_wrong=next((index for index, one in enumerate(view.outputs) if not one.ok), None),
+        changed_inputs=(),
+        written_elsewhere=None,
+        recorded=True,
+        launches=1,
+        places={},
+        passed=(),
+        view=view,
+    )

@@ -1,75 +1,9 @@
 """The notebook in JupyterLab, in a real browser: type the solution, run the cell, see the verdict and the picture."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
-
-import pytest
-from playwright.sync_api import Page, sync_playwright
+from browser import READY, screenshots
+from playwright.sync_api import Page
 
 from workbook.region import read_region
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
-READY = """() => {
-    const panel = window.jupyterapp?.shell.currentWidget;
-    return panel?.context?.isReady && panel.sessionContext.isReady
-        && panel.sessionContext.session?.kernel?.status === 'idle';
-}"""
-
-
-def screenshots() -> Path:
-    folder = Path(os.environ.get("WORKBOOK_SCREENSHOTS", Path(__file__).parent.parent / "build" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture
-def lab(checkout):
-    """The address of a JupyterLab that serves a copy of the checkout, on loopback only."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = f"--no-browser --ip=127.0.0.1 --port={port} --IdentityProvider.token= --allow-root".split()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "workbook.cli", "lab", *options, "--LabApp.expose_app_in_browser=True"],
-        stdout=(checkout / "lab.log").open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/api")
-                break
-            except OSError:
-                assert server.poll() is None, (checkout / "lab.log").read_text()
-                time.sleep(0.1)
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-@pytest.fixture
-def page():
-    if not CHROMIUM.exists():
-        reason = f"there is no browser at {CHROMIUM}: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser.new_page(viewport={"width": 1400, "height": 1800})
-        browser.close()
 
 
 def test_a_learner_solves_the_puzzle(lab, page: Page, puzzle, checkout):

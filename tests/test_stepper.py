@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from launches import add_one, conv1d, copy, vector_addition
+from launches import add_one, case_of, conv1d, copy, vector_addition
 
 from softgpu import Racecheck
+from workbook import rooms
 from workbook.stepper.data import elements_text, launch_data
+from workbook.stepper.lines import NoLines, build_lines, find_lines, source_data
 
 
 def steps(data, block, kind=None):
@@ -130,6 +132,7 @@ def test_the_access_that_stopped_the_launch_is_the_last_step():
     assert (last["kind"], last["array"], last["threads"], last["indices"]) == ("fault", "lhs", [1], [17])
     assert last["text"] == "Block 1: thread 1 tries to read lhs[17]. The launch was stopped here. lhs ends at [16]."
     assert data["outputs"][0]["why"].endswith("The launch was stopped before.")
+    assert data["remarks"] == []  # the step tells it
 
 
 def test_a_race_joins_its_two_threads():
@@ -187,3 +190,48 @@ def test_names_of_elements():
     assert elements_text("tile", [0, 2, 4, 6, 8]) == "5 elements of tile"
     assert elements_text("output", [23], (5, 10)) == "output[2, 3]"
     assert elements_text("output", [28, 29, 30], (5, 10)) == "3 elements of output"
+
+
+# The lines of the source
+
+
+def line_of(puzzle, op_text, view, step):
+    """The line of Mojo that a step executes."""
+    source = source_data(puzzle, op_text, view.trace, is_final=True)
+    text = (rooms.KERNELS / "conv1d.mojo").read_text().splitlines()
+    assert source["file"] == "kernels/conv1d.mojo"
+    assert len(source["lines"]) == len(text)
+    return text[source["pcs"][step["pc"]] - 1].strip()
+
+
+def test_the_line_of_each_step(puzzle, tmp_path, monkeypatch):
+    monkeypatch.setattr(rooms, "BUILD", tmp_path)
+    view, op_text = conv1d(), puzzle.solution_file.read_text()
+    assert find_lines(view.trace, op_text) is None
+    waiting = source_data(puzzle, op_text, view.trace, is_final=False)
+    assert (waiting["pcs"], waiting["note"]) == (
+        {},
+        "The line of each step is being looked up: about ten seconds, once for each kernel.",
+    )
+
+    build_lines(puzzle, op_text, [case_of(view, input_size=28, conv_size=4)])
+    block = [step for step in launch_data(view)["steps"] if step["block"] == 0]
+    own_load, own_store, halo_load, halo_store, *_, result = (line_of(puzzle, op_text, view, step) for step in block)
+    assert own_load == own_store == "tile[local_i] = input[global_i] if global_i < input_size else 0"
+    assert halo_load == halo_store == "tile[TPB + local_i] = input[next_i] if next_i < input_size else 0"
+    assert result == "output[global_i] = total"
+    barrier = next(step for step in block if step["kind"] == "barrier")
+    assert line_of(puzzle, op_text, view, barrier) == "barrier()"
+    # A launch of another size has other instructions.
+    assert find_lines(conv1d(23, 6).trace, op_text) is None
+    assert "is not known" in source_data(puzzle, op_text, conv1d(23, 6).trace, is_final=True)["note"]
+    # After a change of the kernel's source its lines are no longer believed.
+    kernel = rooms.KERNELS / "conv1d.mojo"
+    kernel.write_text(f"# A new line.\n{kernel.read_text()}")
+    assert find_lines(view.trace, op_text) is None
+
+
+def test_an_op_that_cannot_be_called_has_no_lines(puzzle):
+    op_text = puzzle.solution_file.read_text().replace("input_size: Int,  #", "count: Int,  #")
+    with pytest.raises(NoLines, match="what is count"):
+        build_lines(puzzle, op_text, [case_of(conv1d(), input_size=28, conv_size=4)])

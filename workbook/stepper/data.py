@@ -82,10 +82,13 @@ def launch_data(
         "title": view.title,
         "right": all(output.ok and output.writers for output in view.outputs) and not view.fault,
         "score": score(view),
-        "remarks": oddities(view) + _what_is_left_out(view, drawn, arrays, left_out),
+        "remarks": _remarks(view) + _what_is_left_out(view, drawn, arrays, left_out),
         "is_window": len(drawn) < len(view.blocks),
         "grid": view.grid,
         "block": view.block,
+        "idle": _("stored no result before the launch was stopped")
+        if view.fault
+        else _("idle: a thread that stores no result"),
         "blocks": [
             {
                 "number": one.number,
@@ -106,6 +109,11 @@ def launch_data(
         "steps": steps,
         "races": [_race(view, report) for report in races if _is_drawn(view, report, drawn)],
     }
+
+
+def _remarks(view: LaunchView) -> list[str]:
+    """What is odd about the launch. What a step of its own tells, the access that ended it, is left to that step."""
+    return [line for line in oddities(view) if view.fault_at is None or line != view.fault]
 
 
 # What is drawn

@@ -174,7 +174,8 @@ def _call(struct: str, execute: Function, case: CaseResult) -> str:
             parameters.append(f"{parameter.name}=DType.{case.expected.dtype}")
         else:
             raise NoLines(f"what is {parameter.name}?")
-    arguments, setup = [], []
+    arguments: list[str] = []
+    setup: list[str] = []
     for argument in execute.arguments:
         kind = argument.type_text.partition("[")[0]
         if kind == "DeviceContext":
@@ -185,10 +186,11 @@ def _call(struct: str, execute: Function, case: CaseResult) -> str:
         array = arrays.pop(0)
         spec = f"StaticTensorSpec[DType.{array.dtype}, {array.ndim}].get_unknown()"
         shape = ", ".join(map(str, array.shape))
-        setup.append(
+        setup += [
+            f"        var memory_{len(setup)} = ctx.enqueue_create_buffer[DType.{array.dtype}](1)",
             f"        var {argument.name} = {kind}[static_spec={spec}]("
-            f"ctx.enqueue_create_buffer[DType.{array.dtype}](1).unsafe_ptr(), IndexList[{array.ndim}]({shape}))"
-        )
+            f"memory_{len(setup)}.unsafe_ptr(), IndexList[{array.ndim}]({shape}))",
+        ]
         arguments.append(argument.name)
     call = f"        {struct}.execute[{', '.join(parameters)}]({', '.join(arguments)})"
     return "\n".join(["    if True:", *setup, call])

@@ -176,17 +176,17 @@ export function mount(root, data, onAsk = null) {
     const stores = launch.output.history.get(index);
     const last = stores?.at(-1);
     if (last && !launch.blocks.some((block) => block.number === last.block && (shown === null || shown === block.number))) show(null);
-    chosen = last ? { kind: "thread", block: last.block, thread: last.thread } : { kind: "element", array: launch.output, index };
-    chosen.why = output.why;
-    chosen.element = { array: launch.output, index };
-    if (last) go(moments.indexOf(last.moment) + 1);
-    else go(moments.length);
-    showArrows();
+    const thread = last && { kind: "thread", block: last.block, thread: last.thread };
+    const cell = { kind: "element", array: launch.output, index };
+    keep({ ...(thread ?? cell), why: output.why, made: cell });
+    go(last ? moments.indexOf(last.moment) + 1 : moments.length);
     drawing.querySelector(".selected")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
-  function choose(entity) {
-    chosen = same(entity, chosen) ? null : entity;
+  const choose = (entity) => keep(same(entity, chosen) ? null : entity);
+
+  function keep(entity) {
+    chosen = entity;
     follow.value = chosen?.kind === "thread" ? `${chosen.block} ${chosen.thread}` : "";
     showArrows();
   }
@@ -282,14 +282,14 @@ export function mount(root, data, onAsk = null) {
   // ---- Words
 
   function describe(entity) {
-    const parts = [];
-    if (entity.why) parts.push(entity.why);
+    const of = entity.kind === "element" && entity.array === launch.output ? launch.outputs[entity.index - launch.output.first] : undefined;
+    const parts = [entity.why ?? of?.why].filter(Boolean);
     if (entity.kind === "thread") {
       const block = blockOf(entity.block);
       const { x, y } = { x: entity.thread % launch.block[0], y: Math.floor(entity.thread / launch.block[0]) };
       const name = launch.block[1] * launch.block[2] > 1 ? `${entity.thread} (${x}, ${y})` : entity.thread;
       parts.push(fill(say("thread_of"), { block: block.name, thread: name }));
-      if (block.idle.includes(entity.thread)) parts.push(say("idle"));
+      if (block.idle.includes(entity.thread)) parts.push(launch.idle);
       for (const step of currentSteps()) {
         if (step.block !== entity.block || !step.indices) continue;
         const places = step.threads.flatMap((thread, row) => (thread === entity.thread ? [row] : []));
@@ -783,7 +783,7 @@ function makeScene(launch, shown, available, id, say) {
     select(entity) {
       for (const one of body.querySelectorAll(".selected")) one.classList.remove("selected");
       if (!entity) return;
-      const wanted = [keyOf(entity), ...(entity.element ? [keyOf({ kind: "element", ...entity.element })] : [])];
+      const wanted = [keyOf(entity), ...(entity.made ? [keyOf(entity.made)] : [])];
       for (const one of cells) if (one.entity && !one.entity.numpy && wanted.includes(keyOf(one.entity))) one.group.classList.add("selected");
     },
     arrows(pairs) {
@@ -800,7 +800,7 @@ function makeScene(launch, shown, available, id, say) {
       const kinds = Object.entries(PROVENANCES).filter(([letter]) => found.has(letter) || (letter === "n" && never)).map(([, name]) => name);
       const marks = [["load", "global"], ["load", "shared"], ["store", "global"], ["barrier", ""]].filter(([kind, space]) => launch.steps.some((step) => step.kind === kind && (space !== "shared" || step.space === space)));
       const entries = kinds.map((name) => [name, say(`${name}_long`)]);
-      if (blocks.some((one) => one.idle.length)) entries.push(["thread idle", say("idle")]);
+      if (blocks.some((one) => one.idle.length)) entries.push(["thread idle", launch.idle]);
       if (launch.buffers.some((one) => !one.is_output && one.history.size)) entries.push(["overwritten", say("overwritten")]);
       if (!launch.right) entries.push(["wrong", say("wrong_output")]);
       if (launch.buffers.some((one) => one.outside.size) || blocks.some((one) => one.shared.some((array) => array.outside.size))) entries.push(["outside", say("outside")]);
@@ -934,6 +934,7 @@ function setIcon(made, icon, words) {
 }
 
 function labelled(words, field) {
+  field.setAttribute("aria-label", words);
   return html("label", {}, `${words} `, field);
 }
 

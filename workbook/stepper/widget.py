@@ -200,7 +200,6 @@ def strings() -> dict[str, Any]:
         "zero_long": _("zero fill"),
         "other_long": _("other store"),
         "never_long": _("never written"),
-        "idle": _("idle: a thread that stores no result"),
         "wrong_output": _("wrong or missing output"),
         "overwritten": _("an input that was written to"),
         "outside": _("outside"),

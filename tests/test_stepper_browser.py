@@ -1,0 +1,232 @@
+"""The stepper in a real browser: as a page of its own, and in JupyterLab."""
+
+import json
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import READY, screenshots
+from launches import case_of, conv1d, copy, vector_addition
+from playwright.sync_api import Page, expect
+
+from softgpu import Racecheck
+from workbook.stepper import widget
+from workbook.stepper.data import launch_data
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def show(page: Page, tmp_path, puzzle, monkeypatch):
+    """Opens the page of some launches, which may not ask for anything, and in which nothing may fail."""
+    monkeypatch.setattr(widget, "look_up_lines", lambda *attempt: None)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: request.url.startswith("file:") or problems.append(request.url))
+
+    def show(**views):
+        cases = {name: case_of(view, input_size=28, conv_size=4) for name, view in views.items()}
+        file = tmp_path / "attempt.html"
+        file.write_text(widget.page(puzzle, puzzle.solution_file.read_text(), cases))
+        page.goto(file.as_uri())
+        expect(page.locator(".stepper .drawing svg")).to_be_visible()
+        return page
+
+    yield show
+    assert not problems
+
+
+def sentence(page):
+    return page.locator(".sentence").inner_text()
+
+
+def words_of(page, name, row):
+    """What stands in the cells of a row: the `row`-th one with this name."""
+    cells = page.locator(".drawing .cell")
+    return cells.evaluate_all(
+        "(cells, [name, row]) => cells.filter((cell) => cell.classList.contains(name)).map((cell) => "
+        "[...cell.querySelectorAll('text')].map((text) => text.textContent)[row])",
+        [name, row],
+    )
+
+
+def test_stepping_through_a_launch_with_the_keyboard(show):
+    page = show(right=conv1d())
+    assert sentence(page).startswith("Block 0: threads 0–14 write output[0–14].")
+    assert page.locator(".count").inner_text() == "step 16 of 16"
+    page.locator(".stepper").focus()
+    page.keyboard.press("Home")
+    assert sentence(page) == "Before the first step: no thread has read or written anything."
+    assert page.locator(".drawing").locator(".cell.own, .cell.halo, .cell.right").count() == 0
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert sentence(page).splitlines()[0] == "Block 0: threads 0–2 write tile[15–17]."
+    assert words_of(page, "halo", 2) == ["t0", "t1", "t2"]
+    assert words_of(page, "halo", 1) == ["halo"] * 3
+    # Before the barrier nothing stands below its line.
+    assert page.locator(".barrier.closed").count() == 2
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert "all 15 threads have arrived at the barrier" in sentence(page)
+    assert page.locator(".barrier.open.hot").count() == 2
+    page.keyboard.press("End")
+    assert words_of(page, "halo", 2) == ["t0", "t1", "t2", "12–14", "13–14", "14"]
+    page.keyboard.press("ArrowLeft")
+    assert "read weights[3]" in sentence(page)
+    page.screenshot(path=screenshots() / "stepper_right.png")
+
+
+def test_playing(show):
+    page = show(right=conv1d())
+    page.locator(".stepper").focus()
+    page.keyboard.press("Space")  # from the end it begins anew
+    expect(page.locator(".count")).to_have_text("step 2 of 16", timeout=10_000)
+    page.keyboard.press("Space")
+    stopped = page.locator(".count").inner_text()
+    page.wait_for_timeout(1200)
+    assert page.locator(".count").inner_text() == stopped
+
+
+def test_arrows_show_only_what_is_pointed_at(show):
+    page = show(right=conv1d())
+    arrows = page.locator(".arrows path")
+    assert arrows.count() == 0
+    page.locator(".cell.halo").first.hover()  # tile[15]: input[15] to thread 0, that to the slot, and its three readers
+    assert arrows.count() == 5
+    assert "tile[15] of block 0" in page.locator(".detail").inner_text()
+    assert "from input[15] · written by thread 0" in page.locator(".detail").inner_text()
+    page.mouse.move(5, 5)
+    assert arrows.count() == 0
+    page.get_by_label("Follow").select_option("block 1, thread 12")
+    assert arrows.count() > 0
+    assert "block 1, thread 12 · writes output[27]" in page.locator(".detail").inner_text()
+    page.locator(".stepper").focus()
+    page.keyboard.press("Escape")
+    assert arrows.count() == 0
+
+
+def test_from_a_wrong_output_to_the_thread_and_step_that_made_it(show):
+    page = show(wrong=conv1d(block=10))
+    page.locator(".stepper").focus()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="[8]: Block 0, thread 8 wrote NaN").click()
+    assert sentence(page).startswith("Block 0: threads 0–9 write output[0–9].")
+    assert page.get_by_label("Follow").input_value() == "0 8"
+    assert page.locator(".detail").inner_text().startswith("Block 0, thread 8 wrote NaN to output[8]; NumPy says 6.")
+    assert page.locator(".cell.selected").count() == 2  # the thread and the output
+    page.locator(".drawing .cell.wrong.never").first.click()
+    assert page.locator(".detail").inner_text().startswith("No thread wrote output[20]. Block 2 never ran.")
+    assert page.locator(".timeline .mark.alarm").count() == 3  # the steps that read what was never written
+    page.screenshot(path=screenshots() / "stepper_block_too_small.png")
+
+
+def test_a_block_alone_and_another_case(show):
+    page = show(right=conv1d(), wrong=conv1d(grid=1))
+    assert "block 1 never ran" in page.locator(".remarks").inner_text()  # it opens with what went wrong
+    page.get_by_label("Case").select_option("right")
+    page.get_by_label("Block", exact=True).select_option("block 1")
+    assert page.locator(".drawing .panel").count() == 1
+    assert sentence(page) == "Block 1: threads 0–12 write output[15–27]."
+    assert page.locator(".count").inner_text() == "step 15 of 15"  # block 1 loads no halo
+
+
+def test_outside_of_an_array_and_a_fault(show):
+    page = show(outside=conv1d(block=16))
+    assert page.locator(".drawing .cell.outside").all_text_contents() == ["[18]"]
+    page = show(fault=vector_addition(told_size=20))
+    assert "thread 1 tries to read lhs[17]. The launch was stopped here." in sentence(page)
+    assert page.locator(".drawing .cell.outside").all_text_contents() == ["[17]"]
+    assert page.locator(".drawing .cell.thread.fault").all_text_contents() == ["t1"]
+    page.screenshot(path=screenshots() / "stepper_fault.png")
+
+
+def test_a_race_is_joined(page, tmp_path):
+    racecheck = Racecheck()
+    view = copy(
+        grid=1, block=64, count=64, body="st.shared.b32 [%r8], %r9;\nxor.b32 %r8, %r8, 128;", observers=[racecheck]
+    )
+    launch = {"name": "race", **launch_data(view, races=racecheck.reports)}
+    file = tmp_path / "race.html"
+    file.write_text(widget.page_of({"strings": widget.strings(), "selected": 0, "launches": [launch]}, "race"))
+    page.goto(file.as_uri())
+    assert page.locator(".races path").count() == page.locator(".races rect").count() == 1
+    assert "Race: thread" in page.locator(".remarks").inner_text()
+
+
+SPEED = """async () => {
+    const slider = document.querySelector(".slide input");
+    const times = [];
+    for (let number = 0; number < 200; number++) {
+        slider.value = (number * 7) % (Number(slider.max) + 1);
+        const start = performance.now();
+        slider.dispatchEvent(new Event("input"));
+        document.querySelector(".drawing svg").getBoundingClientRect();  // makes the browser lay it out
+        times.push(performance.now() - start);
+        await new Promise(requestAnimationFrame);
+    }
+    return times;
+}"""
+
+
+def test_how_long_a_step_of_the_slider_takes(show, capsys):
+    times = show(right=conv1d()).evaluate(SPEED)
+    with capsys.disabled():
+        worst = statistics.quantiles(times, n=20)[-1]
+        print(f"\nA step of the slider: median {statistics.median(times):.1f} ms, 95% within {worst:.1f} ms")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_follows_the_theme(show, page, theme):
+    page.emulate_media(color_scheme=theme)
+    page = show(right=conv1d())
+    ground, ink = page.locator(".stepper").evaluate(
+        "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).color]"
+    )
+    assert (brightness(ground) < brightness(ink)) == (theme == "dark")
+    page.screenshot(path=screenshots() / f"stepper_page_{theme}.png")
+
+
+def brightness(colour):
+    return sum(map(float, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+
+
+CELL = """import sys
+sys.path[:0] = {path!r}
+from launches import case_of, conv1d
+from workbook.puzzles import find_puzzle
+from workbook.stepper.widget import StepperWidget
+puzzle = find_puzzle("p17")
+cases = {{"wrong": case_of(conv1d(grid=1), input_size=28, conv_size=4)}}
+StepperWidget(puzzle, puzzle.solution_file.read_text(), cases)"""
+
+
+def test_in_jupyterlab(lab, page: Page, checkout):
+    """Light and dark; keys go to the stepper and not to the notebook; the lines of the source arrive by themselves."""
+    code = CELL.format(path=[str(TESTS.parent), str(TESTS)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (checkout / "notebooks" / "stepper.ipynb").write_text(json.dumps(notebook))
+    page.goto(f"{lab}/lab/tree/notebooks/stepper.ipynb")
+    page.wait_for_function(READY, timeout=120_000)
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    stepper = page.locator(".stepper")
+    stepper.locator(".drawing svg").wait_for(timeout=60_000)
+    assert "block 1 never ran" in stepper.locator(".remarks").inner_text()
+    assert brightness(stepper.evaluate("node => getComputedStyle(node).backgroundColor")) > 3 * 200
+    page.screenshot(path=screenshots() / "stepper_lab_light.png")
+
+    stepper.locator(".line.current", has_text="output[global_i] = total").wait_for(timeout=120_000)
+    stepper.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert sentence(page) == "Block 0: threads 0–14 read input[0–14]."
+    assert "tile[local_i] = input[global_i]" in stepper.locator(".line.current").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert stepper.evaluate("node => node.contains(document.activeElement)")
+
+    page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    ground = stepper.evaluate("node => getComputedStyle(node).backgroundColor")
+    assert brightness(ground) < 3 * 60
+    page.screenshot(path=screenshots() / "stepper_lab_dark.png")
