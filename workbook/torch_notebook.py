@@ -118,7 +118,7 @@ def _gradients_html(found: Gradients) -> str:
             (_("compiled"), found.compiled[name]),
             ("PyTorch", reference),
         ):
-            rows.append([_code(name), escape(title), *_numbers(gradient)])
+            rows.append([f"<code>{name}</code>", escape(title), *_numbers(gradient)])
             agree = agree and np.allclose(gradient, reference, rtol=1e-4, atol=1e-4)
     sentences = [
         _("The gradients with the op are those of `torch.nn.functional.conv1d`.")
