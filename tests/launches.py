@@ -162,6 +162,9 @@ def case_of(view: LaunchView, **sizes: int) -> CaseResult:
         for name, elements in view.loads.items()
         if name != view.output
     }
+    inputs = {
+        name: array.reshape(view.shape) if array.size == expected.size else array for name, array in inputs.items()
+    }
     return CaseResult(
         sizes=sizes,
         inputs=inputs,

@@ -7,6 +7,7 @@ from launches import add_one, case_of, conv1d, copy, vector_addition
 
 from softgpu import Racecheck
 from workbook import rooms
+from workbook.puzzles import find_puzzle
 from workbook.stepper.data import elements_text, launch_data
 from workbook.stepper.lines import NoLines, build_lines, find_lines, source_data
 
@@ -229,6 +230,17 @@ def test_the_line_of_each_step(puzzle, tmp_path, monkeypatch):
     kernel = rooms.KERNELS / "conv1d.mojo"
     kernel.write_text(f"# A new line.\n{kernel.read_text()}")
     assert find_lines(view.trace, op_text) is None
+
+
+def test_the_lines_of_what_foreach_makes_are_those_of_the_op(tmp_path, monkeypatch):
+    monkeypatch.setattr(rooms, "BUILD", tmp_path)
+    puzzle, view = find_puzzle("t1"), add_one()
+    op_text = puzzle.solution_file.read_text()
+    build_lines(puzzle, op_text, [case_of(view, rows=5, columns=10)])
+    source = source_data(puzzle, op_text, view.trace, is_final=True)
+    assert source["file"] == "op.mojo"
+    load = launch_data(view)["steps"][0]
+    assert "input.load[width](idx) + 1" in op_text.splitlines()[source["pcs"][load["pc"]] - 1]
 
 
 def test_an_op_that_cannot_be_called_has_no_lines(puzzle):

@@ -149,7 +149,8 @@ def _program(puzzle: Puzzle, op_text: str, cases: Sequence[CaseResult]) -> str:
     calls = dict.fromkeys(_call(struct[1], execute, case) for case in cases)
     return "\n".join(
         [
-            "from extensibility import InputTensor, OutputTensor, StaticTensorSpec",
+            "from extensibility import InputTensor, OutputTensor",
+            "from extensibility.managed_tensor_slice import get_row_major_tensor_spec_static",
             "from max.gpu.host import DeviceContext",
             "from std.utils import IndexList",
             f"from op import {struct[1]}",
@@ -184,8 +185,8 @@ def _call(struct: str, execute: Function, case: CaseResult) -> str:
         if kind not in ("InputTensor", "OutputTensor") or not arrays:
             raise NoLines(f"what is {argument.name}?")
         array = arrays.pop(0)
-        spec = f"StaticTensorSpec[DType.{array.dtype}, {array.ndim}].get_unknown()"
         shape = ", ".join(map(str, array.shape))
+        spec = f"get_row_major_tensor_spec_static[DType.{array.dtype}, {array.ndim}, {shape}]()"
         setup += [
             f"        var memory_{len(setup)} = ctx.enqueue_create_buffer[DType.{array.dtype}](1)",
             f"        var {argument.name} = {kind}[static_spec={spec}]("

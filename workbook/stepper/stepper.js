@@ -20,7 +20,7 @@ let instances = 0;
 export function mount(root, data, onAsk = null) {
   const id = `stepper${++instances}`;
   const say = (key, values = {}) => fill(data.strings[key] ?? key, values);
-  let launch, moments, position, shown, chosen, hovered, timer, scene, width;
+  let launch, moments, position, shown, chosen, hovered, timer, scene, width, isPlaced;
   let launchNumber = data.selected;
 
   // ---- The page
@@ -237,6 +237,7 @@ export function mount(root, data, onAsk = null) {
   const threadOf = (value) => Object.fromEntries(value.split(" ").map((part, place) => [["block", "thread"][place], Number(part)]));
 
   function draw() {
+    isPlaced = root.clientWidth > 0;
     width = root.clientWidth || 900;
     scene = makeScene(launch, shown, width, id, say);
     drawing.replaceChildren(scene.svg);
@@ -332,12 +333,14 @@ export function mount(root, data, onAsk = null) {
   let resizing;
   const observer = new ResizeObserver(() => {
     clearTimeout(resizing);
-    resizing = setTimeout(() => {
-      if (Math.abs((root.clientWidth || width) - width) > 8) {
+    const fit = () => {
+      if (Math.abs((root.clientWidth || width) - width) > 8 || !isPlaced) {
         draw();
         go(position);
       }
-    }, 100);
+    };
+    if (isPlaced) resizing = setTimeout(fit, 100);
+    else fit(); // JupyterLab puts it into the page after it has been made
   });
   observer.observe(root);
   return {
