@@ -1,5 +1,6 @@
 """The command line, as a learner meets it."""
 
+import json
 import subprocess
 import sys
 
@@ -114,6 +115,28 @@ def test_what_was_typed_into_the_file_is_kept_when_it_is_checked(puzzle):
         assert workbook(command, "p17").returncode == 1
     puzzle.problem_file.write_text("all gone")
     assert [version.read_text() for version in history(puzzle)] == [text]
+
+
+def test_a_page_of_what_the_launches_did(puzzle, tmp_path):
+    wrong = read_region(puzzle.solution_file.read_text()).code.replace("BLOCKS_PER_GRID", "1")
+    write_attempt(puzzle, wrong)
+    file = tmp_path / "attempt.html"
+    result = workbook("figure", "p17", "--html", str(file))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "p17 failed" in result.stdout
+    page = file.read_text()
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [launch["name"][0] for launch in data["launches"]] == list("✓✗✗✗✗✗")
+    assert data["launches"][1]["remarks"] == ["block 1 never ran"]
+    lines = data["sources"][1]["pcs"].values()
+    source = puzzle.kernel_file.read_text().splitlines()
+    assert "barrier()" in {source[line - 1].strip() for line in lines}
+
+
+def test_a_page_needs_a_folder(tmp_path):
+    result = workbook("figure", "p17", "--html", str(tmp_path / "nowhere" / "attempt.html"))
+    assert result.returncode == 2
+    assert result.stderr == f"There is no folder {tmp_path / 'nowhere'} to write to.\n"
 
 
 def test_reset_keeps_what_was_there(puzzle):

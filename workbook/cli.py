@@ -173,6 +173,9 @@ def _figure(options: argparse.Namespace) -> int:
     from workbook.stepper.widget import page
 
     puzzle = find_puzzle(options.puzzle)
+    if not options.html.parent.is_dir():
+        print(_("There is no folder {folder} to write to.").format(folder=options.html.parent), file=sys.stderr)
+        return 2
     op_text = attempts.take_attempt(puzzle)
     verdict = _verdict(puzzle, op_text, "softgpu")
     if verdict is None:

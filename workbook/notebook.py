@@ -96,9 +96,11 @@ class NotebookPuzzle:
 
     def export(self, file: str = "attempt.html") -> None:
         """Write the stepper with the learner's launches as one file that opens in any browser."""
+        path = Path(file).resolve()
         cases = self._launched_cases()
-        if cases:
-            path = Path(file).resolve()
+        if cases and not path.parent.is_dir():
+            self._say(_("There is no folder {folder} to write to.").format(folder=path.parent), FAILED)
+        elif cases:
             path.write_text(page(self.puzzle, self._checked_text, cases))
             self._say(_("Written: {file}. It opens in any browser, without Jupyter.").format(file=f"`{path}`"))
 
