@@ -42,7 +42,7 @@ def serve_lab(checkout: Path) -> Iterator[str]:
     options = f"--no-browser --ip=127.0.0.1 --port={port} --IdentityProvider.token= --allow-root".split()
     own_folders = {f"JUPYTERLAB_{name}_DIR": str(checkout / ".lab" / name) for name in ("SETTINGS", "WORKSPACES")}
     server = subprocess.Popen(
-        [sys.executable, "-m", "workbook.cli", "lab", *options, "--LabApp.expose_app_in_browser=True"],
+        [sys.executable, "-m", "workbook.commands.main", "lab", *options, "--LabApp.expose_app_in_browser=True"],
         stdout=(checkout / "lab.log").open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,

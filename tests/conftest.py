@@ -10,8 +10,8 @@ from browser import open_browser, serve_lab
 from playwright.sync_api import Browser, Page
 
 from workbook import language, rooms
+from workbook.pictures.sheet import font_families
 from workbook.puzzles import Puzzle, find_puzzle
-from workbook.sheet import font_families
 from workbook.worker import Worker
 
 os.environ.pop(language.VARIABLE, None)  # tests know what is said in English

@@ -7,7 +7,7 @@ import numpy as np
 
 import softgpu
 from workbook.execution import Fault
-from workbook.launch_view import Buffer, LaunchView, launch_view
+from workbook.pictures.launch_view import Buffer, LaunchView, launch_view
 from workbook.verdict import CaseResult
 
 DATA = Path(__file__).parent / "data"

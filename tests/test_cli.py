@@ -22,7 +22,7 @@ Verification passed: Custom kernel results match NumPy calculation
 
 
 def workbook(*arguments):
-    return subprocess.run([sys.executable, "-m", "workbook.cli", *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "workbook.commands.main", *arguments], capture_output=True, text=True)
 
 
 def solve(puzzle):

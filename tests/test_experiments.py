@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 from workbook import rooms
-from workbook.mistakes import MISTAKES, OP, changed_text, explain
+from workbook.laboratory.mistakes import MISTAKES, OP, changed_text, explain
 
 NOTEBOOK = rooms.NOTEBOOKS / "understanding_custom_ops.ipynb"
 

@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from workbook import language
-from workbook.explorer import explorer
-from workbook.figure import IDLE, LOOKS, WRONG, figure
-from workbook.launch_view import Provenance
+from workbook.pictures.explorer import explorer
+from workbook.pictures.figure import IDLE, LOOKS, WRONG, figure
+from workbook.pictures.launch_view import Provenance
 
 
 def kinds(drawn):

@@ -17,9 +17,9 @@ from nbclient import NotebookClient
 
 from workbook import language, rooms
 from workbook.check import check_at_once
-from workbook.compiler_errors import quote_line
-from workbook.figure import figure
+from workbook.diagnosis.errors import quote_line
 from workbook.language import UnknownLanguage
+from workbook.pictures.figure import figure
 from workbook.puzzles import find_puzzle
 from workbook.region import replace_region
 from workbook.worker import Worker
@@ -71,7 +71,7 @@ def test_lab_opens_the_notebook_of_the_language(speak):
 
 
 def workbook(*arguments, **variables):
-    command = [sys.executable, "-m", "workbook.cli", *arguments]
+    command = [sys.executable, "-m", "workbook.commands.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
 
 
@@ -123,7 +123,7 @@ def test_a_worker_speaks_the_language_of_its_notebook(speak, monkeypatch):
 
 def test_the_caret_stands_below_its_column_beside_wide_letters(speak, monkeypatch):
     speak("ko")
-    monkeypatch.setattr("workbook.compiler_errors._", {"line {line}:": "{line}번째 줄:"}.get)
+    monkeypatch.setattr("workbook.diagnosis.errors._", {"line {line}:": "{line}번째 줄:"}.get)
     code, caret = quote_line(3, "a 가 b", 5).splitlines()
     assert language.width(caret) == language.width(code), "the caret is below the last letter"
 
@@ -188,7 +188,7 @@ def test_no_variable_takes_the_name_of_gettext(path):
 def test_nothing_is_translated_when_a_module_is_imported():
     """A constant that was translated at import would keep its language for good."""
     program = (
-        "import workbook.cli, workbook.notebook\n"
+        "import workbook.commands.main, workbook.notebook.puzzle\n"
         "from workbook.language import language\n"
         "raise SystemExit(language.cache_info().currsize)"
     )

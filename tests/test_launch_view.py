@@ -5,7 +5,7 @@ import math
 import pytest
 from launches import conv1d, copy
 
-from workbook.launch_view import Element, Provenance, Thread, describe, oddities, ranges, score
+from workbook.pictures.launch_view import Element, Provenance, Thread, describe, oddities, ranges, score
 
 OWN, HALO, ZERO, OTHER, NEVER = Provenance
 

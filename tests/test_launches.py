@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from torch_here import needs_torch
 
-from workbook import rooms, vector_widths
+from workbook import rooms
 from workbook.check import check_op
+from workbook.notebook import vector_widths
 from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import replace_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED

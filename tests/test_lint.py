@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbook.lint import Finding, is_attempted, lint
+from workbook.lint.launch import Finding, is_attempted, lint
 from workbook.region import read_region
 
 ROOT = Path(__file__).parent.parent
@@ -257,7 +257,7 @@ def test_wrong_launches_are_refused_once_and_at_the_right_place(rule: str, regio
 
 
 def test_every_rule_is_tested() -> None:
-    source = (ROOT / "workbook/lint.py").read_text()
+    source = (ROOT / "workbook/lint/launch.py").read_text()
     named = set(re.findall(r'_finding\(\s*"([a-z-]+)"', source)) | {"missing-grid-dim", "missing-block-dim"}
     assert named == {case.values[0] for case in WRONG} | {"int-passed"}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbook.lint import Finding
-from workbook.lint_foreach import lint_foreach
+from workbook.lint.foreach import lint_foreach
+from workbook.lint.launch import Finding
 from workbook.region import read_region
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_refused_once_and_at_the_right_place(rule, region, plac
 
 
 def test_every_rule_is_tested() -> None:
-    source = (ROOT / "workbook/lint_foreach.py").read_text()
+    source = (ROOT / "workbook/lint/foreach.py").read_text()
     assert set(re.findall(r'make_finding\(\s*"([a-z-]+)"', source)) == {case[0] for case in WRONG}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mojo.run import subprocess_run_mojo
 
-from workbook.mojo_source import (
+from workbook.lint.mojo_source import (
     Function,
     constant,
     expand,

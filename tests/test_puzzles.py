@@ -3,7 +3,7 @@
 import pytest
 
 from workbook import rooms
-from workbook.mojo_source import read_function
+from workbook.lint.mojo_source import read_function
 from workbook.puzzles import UnknownPuzzle, all_puzzles, find_puzzle
 from workbook.region import read_region
 

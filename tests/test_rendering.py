@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbook.rendering import source_html, verdict_html
+from workbook.notebook.rendering import source_html, verdict_html
 from workbook.verdict import FAILED, CaseResult, Verdict
 
 

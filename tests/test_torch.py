@@ -29,7 +29,7 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # as if it were not installed
 sys.argv = ["workbook", *sys.argv[1:]]
-from workbook.cli import main
+from workbook.commands.main import main
 raise SystemExit(main())
 """
 
@@ -44,7 +44,7 @@ def puzzle():
     return find_puzzle("p20")
 
 
-def workbook(*arguments, program=("-m", "workbook.cli")):
+def workbook(*arguments, program=("-m", "workbook.commands.main")):
     return subprocess.run([sys.executable, *program, *arguments], capture_output=True, text=True)
 
 

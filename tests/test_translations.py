@@ -226,7 +226,7 @@ def test_missing_and_obsolete_notebooks_are_listed(german):
 
 
 def test_the_doctor_says_it_and_its_status_too(german, monkeypatch, capsys):
-    from workbook.cli import main
+    from workbook.commands.main import main
 
     monkeypatch.setattr("sys.argv", ["workbook", "doctor", "--translations"])
     assert main() == 0

@@ -8,20 +8,21 @@ import numpy as np
 
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
-from workbook import lint, torch_calls
-from workbook.compiler_errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
-from workbook.diagnosis import explain_failed_launch, explain_wrong_output, remarks
+from workbook.diagnosis.errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
+from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution, Failure
 from workbook.language import _, ngettext
-from workbook.launch_view import Buffer, LaunchView, launch_view
-from workbook.lint_foreach import lint_foreach
-from workbook.lint_torch import lint_torch
+from workbook.lint.foreach import lint_foreach
+from workbook.lint.launch import is_attempted, lint
+from workbook.lint.pytorch import lint_torch
+from workbook.pictures.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Arrays, Puzzle
+from workbook.pytorch import calls
 from workbook.region import read_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict
 from workbook.worker import Worker
 
-LINTS = {"launch": lint.lint, "foreach": lint_foreach, "torch": lint_torch}
+LINTS = {"launch": lint, "foreach": lint_foreach, "torch": lint_torch}
 """How what the learner filled in is read, by what it is."""
 
 Progress = Callable[[str], None]
@@ -64,11 +65,11 @@ def _strictest(verdicts: list[Verdict]) -> Verdict:
 
 def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
     """The verdict where it can be read off the text: nothing filled in, or a mistake that the lint sees."""
-    missing = torch_calls.missing() if puzzle.fills == "torch" else ""
+    missing = calls.missing() if puzzle.fills == "torch" else ""
     if missing:
         return Verdict(puzzle.id, STOPPED, missing, stage="lint")
     code = read_region(op_text).code
-    if not lint.is_attempted(code):
+    if not is_attempted(code):
         return Verdict(
             puzzle.id,
             NOT_ATTEMPTED,

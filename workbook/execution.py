@@ -163,9 +163,9 @@ class Executor:
         """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
         puzzle = find_puzzle(puzzle_id)
         if puzzle.fills == "torch":
-            from workbook import torch_bridge
+            from workbook.pytorch import bridge
 
-            torch_bridge.run_main(self, puzzle, op_text)
+            bridge.run_main(self, puzzle, op_text)
             return
         kernels = precompile_kernels()
         op = precompile_op(puzzle.id, op_text, kernels)
@@ -199,9 +199,9 @@ class Executor:
 
 def run_torch(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Callable[[str], None]) -> Execution:
     """Run all cases with the text of a Python file that calls an op from PyTorch."""
-    from workbook import torch_bridge  # PyTorch may not be installed
+    from workbook.pytorch import bridge  # PyTorch may not be installed
 
-    return torch_bridge.run(executor, puzzle, text, seed, progress)
+    return bridge.run(executor, puzzle, text, seed, progress)
 
 
 RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph, "torch": run_torch}

@@ -6,7 +6,7 @@ import numpy as np
 
 from workbook.execution import BufferPlace
 from workbook.language import N_, _
-from workbook.launch_view import LaunchView
+from workbook.pictures.launch_view import LaunchView
 
 PASSED = "passed"
 FAILED = "failed"

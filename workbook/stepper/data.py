@@ -20,7 +20,7 @@ from softgpu import AccessMetrics, Report
 from softgpu.machine import WARP_SIZE
 from softgpu.trace import BarrierTrace, Kind, Space
 from workbook.language import _, ngettext
-from workbook.launch_view import (
+from workbook.pictures.launch_view import (
     Dim3,
     LaunchView,
     Origins,

@@ -26,9 +26,9 @@ from softgpu import LaunchTrace, Module
 from softgpu.ptx import Instruction, SourceLocation
 from workbook import rooms
 from workbook.language import _
-from workbook.mojo_source import Function, read_function
+from workbook.lint.mojo_source import Function, read_function
+from workbook.notebook.rendering import CurrentMojoLexer
 from workbook.puzzles import Puzzle, find_puzzle
-from workbook.rendering import CurrentMojoLexer
 from workbook.stepper.data import Json
 from workbook.verdict import CaseResult
 

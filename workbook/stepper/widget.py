@@ -15,10 +15,10 @@ from typing import Any
 import anywidget
 import traitlets
 
-from workbook.explorer import telling
-from workbook.figure import figure
 from workbook.language import _, language
-from workbook.launch_view import LaunchView, describe
+from workbook.pictures.explorer import telling
+from workbook.pictures.figure import figure
+from workbook.pictures.launch_view import LaunchView, describe
 from workbook.puzzles import Puzzle
 from workbook.stepper.data import Json, launch_data
 from workbook.stepper.lines import NoLines, build_lines, find_lines, op_text_of, source_data

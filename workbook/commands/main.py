@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from workbook import attempts, language, rooms, torch_calls
+from workbook import attempts, language, rooms
 from workbook.check import check_at_once, check_op
-from workbook.compiler_errors import explain_compile_error
 from workbook.devices import CHOICES, NoSuchDevice, default_device, describe_device, devices_for_check
+from workbook.diagnosis.errors import explain_compile_error
 from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.puzzles import Puzzle, UnknownPuzzle, all_puzzles, find_puzzle
+from workbook.pytorch import calls
+from workbook.pytorch.calls import WrongCall
 from workbook.region import RegionError, read_region
-from workbook.torch_calls import WrongCall
 from workbook.verdict import Verdict, launched_cases
 from workbook.worker import STAGES, Worker, WorkerLost
 
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     kind = options.device or default_device()
-    if puzzle.fills == "torch" and torch_calls.missing():
-        print(torch_calls.missing())
+    if puzzle.fills == "torch" and calls.missing():
+        print(calls.missing())
         return 1
     if options.solution:
         op_text = puzzle.solution_file.read_text()

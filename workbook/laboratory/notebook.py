@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML, display
 
-from workbook import experiments
-from workbook.compiler_errors import quote_line
 from workbook.devices import SOFTGPU_RUNS_HERE
-from workbook.experiments import (
+from workbook.diagnosis.errors import quote_line
+from workbook.laboratory import experiments
+from workbook.laboratory.experiments import (
     LEFT,
     MATRIX,
     RIGHT,
@@ -24,10 +24,10 @@ from workbook.experiments import (
     Run,
     Silent,
 )
+from workbook.laboratory.mistakes import MISTAKES, Mistake, changed_text, explain
 from workbook.language import N_, _, ngettext
-from workbook.mistakes import MISTAKES, Mistake, changed_text, explain
-from workbook.notebook import Interrupted
-from workbook.rendering import CODE, folded_html, message_html, source_html, text_html
+from workbook.notebook.puzzle import Interrupted
+from workbook.notebook.rendering import CODE, folded_html, message_html, source_html, text_html
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED
 from workbook.worker import Worker, WorkerLost
 

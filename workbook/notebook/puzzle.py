@@ -9,16 +9,18 @@ from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from workbook import attempts, lint, rooms, vector_widths
+from workbook import attempts, rooms
 from workbook.check import Progress, check_at_once, check_op
 from workbook.devices import default_device, devices_for_check
 from workbook.execution import Execution
-from workbook.explorer import explorer
-from workbook.figure import figure
 from workbook.language import _
+from workbook.lint.launch import is_attempted
+from workbook.notebook import vector_widths
+from workbook.notebook.rendering import folded_html, message_html, source_html, text_html, verdict_html
+from workbook.pictures.explorer import explorer
+from workbook.pictures.figure import figure
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
-from workbook.rendering import folded_html, message_html, source_html, text_html, verdict_html
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
 from workbook.worker import STAGES, Worker, WorkerLost
@@ -52,13 +54,13 @@ class NotebookPuzzle:
         """Put code into the learner's file, and check it. This is what the cell `%%fill` does."""
         try:
             in_file = attempts.read_attempt(self.puzzle)
-            if lint.is_attempted(code):
+            if is_attempted(code):
                 attempts.write_attempt(self.puzzle, code)
-                if lint.is_attempted(in_file) and in_file not in (self._filled, attempts.read_attempt(self.puzzle)):
+                if is_attempted(in_file) and in_file not in (self._filled, attempts.read_attempt(self.puzzle)):
                     text = _("The file had other code; it is kept in {folder}.")
                     self._say(text.format(folder=attempts.history_folder(self.puzzle)))
                 self._filled = attempts.read_attempt(self.puzzle)
-            elif lint.is_attempted(in_file):
+            elif is_attempted(in_file):
                 text = _("This cell is still empty, but {file} has code: it is kept, and checked by p.check().")
                 self._say(text.format(file=self.puzzle.problem_name))
                 return
@@ -244,7 +246,7 @@ def open_puzzle(id: str) -> NotebookPuzzle:
 
 def _make_puzzle(puzzle: Puzzle) -> NotebookPuzzle:
     if puzzle.fills == "torch":
-        from workbook.torch_notebook import TorchPuzzle  # which is a NotebookPuzzle of its own kind
+        from workbook.pytorch.notebook import TorchPuzzle  # which is a NotebookPuzzle of its own kind
 
         return TorchPuzzle(puzzle)
     return NotebookPuzzle(puzzle)

@@ -27,8 +27,7 @@ from workbook.execution import BufferPlace, Clock, Execution, Executor, Failure,
 from workbook.language import _
 from workbook.mojo_compiler import Diagnostic, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
-from workbook.region import BEGIN
-from workbook.torch_calls import (
+from workbook.pytorch.calls import (
     ARGUMENTS,
     ARRAYS_ARE_NO_TENSORS,
     GIVES_NOTHING_BACK,
@@ -43,6 +42,7 @@ from workbook.torch_calls import (
     wrong_sizes,
     wrong_values,
 )
+from workbook.region import BEGIN
 
 GRAPH_PUZZLE = "p17"
 """Whose op it is, and whose graph the result is compared with."""

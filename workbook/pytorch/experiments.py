@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from workbook.execution import Executor, full_text
-from workbook.experiments import Launched, Launches
+from workbook.laboratory.experiments import Launched, Launches
 from workbook.puzzles import find_puzzle, python_side
 
 Progress = Callable[[str], None]
@@ -70,7 +70,7 @@ class Demonstrator:
     """The worker's side: answers what the notebook's cells ask."""
 
     def __init__(self, kind: str):
-        from workbook.torch_bridge import open_bridge
+        from workbook.pytorch.bridge import open_bridge
 
         self.executor = Executor(kind)
         self.launches = Launches()
@@ -148,7 +148,7 @@ class Demonstrator:
         """A program, its library, the tensors of the first case, and what the op must give."""
         import torch
 
-        from workbook.torch_bridge import load_program, packages
+        from workbook.pytorch.bridge import load_program, packages
 
         progress("open")
         module = load_program(self.puzzle, text)
@@ -192,7 +192,7 @@ class Demonstrator:
     def _in_a_graph(self, case: list[np.ndarray]) -> Integration:
         from max.driver import CPU, Buffer
 
-        from workbook.torch_bridge import packages
+        from workbook.pytorch.bridge import packages
 
         device = self.executor.device
         python = python_side(find_puzzle("p17"))

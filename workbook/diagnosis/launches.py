@@ -8,7 +8,7 @@ import numpy as np
 
 from workbook.execution import Failure, Fault
 from workbook.language import N_, _, listed, ngettext
-from workbook.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
+from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
 from workbook.puzzles import Puzzle
 from workbook.verdict import CaseResult
 

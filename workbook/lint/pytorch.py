@@ -11,9 +11,8 @@ from difflib import get_close_matches
 from functools import cached_property
 
 from workbook.language import _
-from workbook.lint import Finding
-from workbook.region import replace_region
-from workbook.torch_calls import (
+from workbook.lint.launch import Finding
+from workbook.pytorch.calls import (
     A_PATH,
     ARGUMENTS,
     ARRAYS_ARE_NO_TENSORS,
@@ -30,6 +29,7 @@ from workbook.torch_calls import (
     wrong_order,
     wrong_parameters,
 )
+from workbook.region import replace_region
 
 FUNCTION = "conv1d_pytorch"
 ALLOCATIONS = {

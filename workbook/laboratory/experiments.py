@@ -18,7 +18,7 @@ import numpy as np
 from softgpu import Observer
 from workbook import rooms
 from workbook.execution import Clock, Executor, full_text
-from workbook.mistakes import MISTAKES, OP, PYTHON, changed_text
+from workbook.laboratory.mistakes import MISTAKES, OP, PYTHON, changed_text
 from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile
 
 if TYPE_CHECKING:

@@ -1,10 +1,19 @@
-"""Answers the mistakes in a call of `foreach` that can be read off its text, as lint.py does for launches."""
+"""Answers the mistakes in a call of `foreach` that can be read off its text, as launch.py does for launches."""
 
 from collections.abc import Iterator, Mapping
 
 from workbook.language import _
-from workbook.lint import REGION_RULES, SYNTAX_RULES, Finding, Region, code_list, is_attempted, make_finding, position
-from workbook.mojo_source import Argument, Call, find_calls, text_of
+from workbook.lint.launch import (
+    REGION_RULES,
+    SYNTAX_RULES,
+    Finding,
+    Region,
+    code_list,
+    is_attempted,
+    make_finding,
+    position,
+)
+from workbook.lint.mojo_source import Argument, Call, find_calls, text_of
 
 FOREACH = "foreach"
 ARGUMENTS = ("func", "tensor", "ctx")

@@ -8,8 +8,8 @@ import numpy as np
 from workbook.check import launches_of_case
 from workbook.execution import Execution
 from workbook.language import _, ngettext
+from workbook.notebook.rendering import CODE
 from workbook.puzzles import Puzzle
-from workbook.rendering import CODE
 
 WORK = "return input.load[width](idx) + 1"
 PROBE = "return SIMD[output.dtype, width](width)"

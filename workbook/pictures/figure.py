@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.figure import Figure
 
 from workbook.language import N_, _, width, wrap
-from workbook.launch_view import (
+from workbook.pictures.launch_view import (
     BlockView,
     LaunchView,
     Output,
@@ -26,8 +26,8 @@ from workbook.launch_view import (
     runs,
     score,
 )
-from workbook.matrix_figure import matrix_figure
-from workbook.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
+from workbook.pictures.matrix_figure import matrix_figure
+from workbook.pictures.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
 
 # Tints of the Okabe-Ito palette, which colour-blind people can tell apart.
 LOOKS = {

@@ -13,8 +13,8 @@ from itertools import groupby
 from matplotlib.figure import Figure
 
 from workbook.language import _, ngettext, width, wrap
-from workbook.launch_view import LaunchView, Output, Thread, oddities, score
-from workbook.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
+from workbook.pictures.launch_view import LaunchView, Output, Thread, oddities, score
+from workbook.pictures.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
 
 # Tints of the Okabe-Ito palette; blocks take turns.
 BLOCKS = (

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 
-from workbook.figure import figure
 from workbook.language import _
-from workbook.launch_view import LaunchView, Provenance, describe
+from workbook.pictures.figure import figure
+from workbook.pictures.launch_view import LaunchView, Provenance, describe
 
 PIXELS_PER_INCH = 96  # of the page; the picture has twice as many, for sharp text on every screen
 

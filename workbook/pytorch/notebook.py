@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 from IPython.display import HTML, display
 
-from workbook import rooms, torch_calls
+from workbook import rooms
 from workbook.check import Progress
 from workbook.devices import default_device
 from workbook.language import _, ngettext
-from workbook.notebook import NotebookPuzzle
+from workbook.notebook.puzzle import NotebookPuzzle
+from workbook.notebook.rendering import folded_html, message_html, source_html
 from workbook.puzzles import Puzzle
+from workbook.pytorch import calls
+from workbook.pytorch.experiments import LATER_CALLS, Demonstrator, Gradients, Integration, Outcome
 from workbook.region import replace_region
-from workbook.rendering import folded_html, message_html, source_html
-from workbook.torch_experiments import LATER_CALLS, Demonstrator, Gradients, Integration, Outcome
 from workbook.verdict import FAILED, PASSED, STOPPED
 from workbook.worker import Worker, WorkerLost
 
@@ -26,8 +27,8 @@ class TorchPuzzle(NotebookPuzzle):
 
     def __init__(self, puzzle: Puzzle):
         super().__init__(puzzle)
-        if torch_calls.missing():
-            self._say(torch_calls.missing(), STOPPED)
+        if calls.missing():
+            self._say(calls.missing(), STOPPED)
 
     def comparison(self) -> None:
         """The two ways of calling the op, side by side, from a run of each."""

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from workbook import rooms
-from workbook.compiler_errors import known_reason
+from workbook.diagnosis.errors import known_reason
 from workbook.language import N_, _
 
 OP, PYTHON = "subtract.mojo", "subtract.py"

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from workbook.language import _, ngettext
-from workbook.mojo_source import (
+from workbook.lint.mojo_source import (
     BUILTINS,
     CLOSER,
     KEYWORDS,

@@ -1,0 +1,1 @@
+"""Small ops that one notebook takes apart, and mistakes made on purpose."""

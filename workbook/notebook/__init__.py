@@ -1,0 +1,1 @@
+"""What notebooks call: cells of one line each, and what they show."""

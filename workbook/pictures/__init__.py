@@ -1,0 +1,1 @@
+"""What a launch did, from its trace, and static pictures of it."""

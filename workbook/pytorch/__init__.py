@@ -1,0 +1,1 @@
+"""Ops that PyTorch calls. PyTorch may not be installed: `calls` says so."""
