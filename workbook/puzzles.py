@@ -4,20 +4,20 @@ import importlib.util
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from workbook import rooms
 from workbook.language import _
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands that only read the list are not to wait for NumPy
+    import numpy as np
     from max.driver import Device
     from max.graph import Graph
 
-Arrays = tuple[np.ndarray, ...]
+Arrays: TypeAlias = "tuple[np.ndarray, ...]"
 """The inputs of one call of the op, in the order of its arguments."""
 
 
@@ -112,9 +112,9 @@ class Puzzle:
 class PythonSide(Protocol):
     """What problems/pNN/pNN.py offers to the workbook."""
 
-    def make_case(self, random: np.random.Generator, **sizes: int) -> Arrays: ...
+    def make_case(self, random: "np.random.Generator", **sizes: int) -> Arrays: ...
 
-    def expected_result(self, *arrays: np.ndarray) -> np.ndarray: ...
+    def expected_result(self, *arrays: "np.ndarray") -> "np.ndarray": ...
 
     def build_graph(self, cases: Sequence[Arrays], device: "Device", extensions: list[Path]) -> "Graph": ...
 
@@ -135,8 +135,11 @@ def all_puzzles() -> dict[str, Puzzle]:
 def find_puzzle(id: str) -> Puzzle:
     puzzles = all_puzzles()
     if id not in puzzles:
-        text = _("There is no puzzle {id!r}. The puzzles are: {puzzles}.")
-        raise UnknownPuzzle(text.format(id=id, puzzles=", ".join(puzzles)))
+        text = _("There is no puzzle {id!r}. The puzzles are: {puzzles}.").format(id=id, puzzles=", ".join(puzzles))
+        near = get_close_matches(id.lower(), puzzles, n=1)
+        if near:
+            text += " " + _("Did you mean {id}?").format(id=near[0])
+        raise UnknownPuzzle(text)
     return puzzles[id]
 
 

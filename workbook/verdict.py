@@ -1,12 +1,17 @@
 """What the learner is told of an attempt."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from workbook.execution import BufferPlace
 from workbook.language import N_, _
-from workbook.pictures.launch_view import LaunchView
+
+if TYPE_CHECKING:  # commands that only name outcomes are not to wait for these
+    import numpy as np
+
+    from workbook.execution import BufferPlace
+    from workbook.pictures.launch_view import LaunchView
 
 PASSED = "passed"
 FAILED = "failed"
@@ -64,6 +69,8 @@ class CaseResult:
 
     def element(self, index: int) -> str:
         """An element of the output by its index in the flattened output: "15", or "2, 3" in a matrix."""
+        import numpy as np
+
         return ", ".join(str(part) for part in np.unravel_index(index, self.expected.shape))
 
     @property
