@@ -1,6 +1,5 @@
 """What a learner sees in the picture: counted in the patches and texts of the figure, not in its pixels."""
 
-import html
 import re
 import time
 from collections import Counter
@@ -13,7 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from workbook import language
-from workbook.pictures.explorer import explorer
 from workbook.pictures.figure import IDLE, LOOKS, WRONG, figure
 from workbook.pictures.launch_view import Provenance
 
@@ -184,37 +182,6 @@ def test_drawing_is_quick():
     assert time.perf_counter() - start < 3  # 0.4 s on an idle machine
 
 
-# The explorer
-
-
-def image(widget):
-    return widget.children[1].value
-
-
-def test_the_explorer_draws_the_case_and_block_that_are_chosen():
-    widget = explorer({"a": conv1d(), "b": conv1d(grid=1)})
-    case, block = widget.children[0].children
-    assert case.value == "b", "it opens with the case that is wrong"
-    case.value = "a"
-    whole = image(widget)
-    assert [label for label, _ in block.options] == ["all blocks", "block 0", "block 1"]
-    block.value = 1
-    assert image(widget) != whole
-    case.value = "b"
-    assert [label for label, _ in block.options] == ["all blocks", "block 0"]
-    assert "block 1 never ran" in html.unescape(image(widget))
-
-
-def test_the_picture_has_a_text_alternative():
-    alt = html.unescape(re.search(r'alt="([^"]*)"', image(explorer({"a": conv1d()})))[1])
-    assert "block 0: tile has 15 own loads, 3 halo loads" in alt
-    assert "28 of 28 outputs right" in alt
-
-
-def test_an_explorer_of_nothing_says_so():
-    assert "No launch" in explorer({}).value
-
-
 # Kernels without shared memory
 
 
@@ -231,11 +198,6 @@ def test_the_block_that_a_vector_lacks_is_named():
     shown = texts(figure(vector_addition(grid=1)))
     assert "✗ 16 of 17 outputs right, 1 never written" in shown
     assert shown.count("block 1 never ran") == 2  # in words above, and in its place
-
-
-def test_the_explorer_opens_with_the_first_vector_that_takes_several_blocks():
-    views = {"one": vector_addition(10, grid=1), "two": vector_addition(17), "three": vector_addition(33, grid=3)}
-    assert explorer(views).children[0].children[0].value == "two"
 
 
 # Matrices

@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from launches import conv1d, copy
+from launches import conv1d, copy, vector_addition
 
-from workbook.pictures.launch_view import Element, Provenance, Thread, describe, oddities, ranges, score
+from workbook.pictures.launch_view import Element, Provenance, Thread, describe, oddities, ranges, score, telling
 
 OWN, HALO, ZERO, OTHER, NEVER = Provenance
 
@@ -258,3 +258,13 @@ def test_ranges():
     assert ranges([]) == ""
     assert ranges([3]) == "3"
     assert ranges([0, 1, 2, 5, 7, 8]) == "0–2, 5, 7–8"
+
+
+# The one to begin with
+
+
+def test_the_wrong_launch_has_most_to_tell_then_one_with_a_halo_then_a_vector_of_several_blocks():
+    vectors = {"one": vector_addition(10, grid=1), "two": vector_addition(17), "three": vector_addition(33, grid=3)}
+    assert telling(vectors) == "two"
+    assert telling(vectors | {"halo": conv1d()}) == "halo"
+    assert telling(vectors | {"halo": conv1d(), "wrong": conv1d(grid=1)}) == "wrong"

@@ -17,8 +17,8 @@ from workbook.language import _
 from workbook.lint.launch import is_attempted
 from workbook.notebook import vector_widths
 from workbook.notebook.rendering import folded_html, message_html, source_html, text_html, verdict_html
-from workbook.pictures.explorer import explorer
 from workbook.pictures.figure import figure
+from workbook.pictures.launch_view import UnknownBlock, telling
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
 from workbook.region import RegionError, read_region
 from workbook.stepper.widget import StepperWidget, page
@@ -85,19 +85,20 @@ class NotebookPuzzle:
         if verdict is not None:
             display(HTML(verdict_html(verdict)))
 
-    def picture(self) -> Any:
-        """What the learner's launch did, to explore: a case and its blocks."""
-        views = self._views()
-        return explorer(views) if views else None
-
-    def stepper(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
-        """What the learner's launch did, to play and to step through. `blocks` chooses those of a large launch that are
-        drawn, by their numbers."""
+    def picture(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
+        """What the learner's launches did, to look at, to play and to step through. `blocks` chooses those of a large
+        launch that are drawn, by their numbers."""
         cases = self._launched_cases()
-        return StepperWidget(self.puzzle, self._checked_text, cases, blocks) if cases else None
+        if not cases:
+            return None
+        try:
+            return StepperWidget(self.puzzle, self._checked_text, cases, blocks)
+        except UnknownBlock as error:
+            self._say(str(error), FAILED)
+            return None
 
     def export(self, file: str = "attempt.html") -> None:
-        """Write the stepper with the learner's launches as one file that opens in any browser."""
+        """Write the picture of the learner's launches as one file that opens in any browser."""
         path = Path(file).resolve()
         cases = self._launched_cases()
         if cases and not path.parent.is_dir():
@@ -106,10 +107,22 @@ class NotebookPuzzle:
             path.write_text(page(self.puzzle, self._checked_text, cases))
             self._say(_("Written: {file}. It opens in any browser, without Jupyter.").format(file=f"`{path}`"))
 
-    def figure(self, case: int = 1, block: int | None = None) -> Figure | None:
-        """The picture of one case (numbered from 0) as a matplotlib figure, to keep or to print."""
-        views = list(self._views().values())
-        return figure(views[case], block) if views else None
+    def figure(self, case: int | None = None, block: int | None = None) -> Figure | None:
+        """The picture of one case (numbered from 0; else the one that has most to tell) as a matplotlib figure, to keep
+        or to print."""
+        views = self._views()
+        if not views:
+            return None
+        if case is not None and case not in range(len(views)):
+            text = _("There is no case {case}: they are numbered from 0 to {last}.")
+            self._say(text.format(case=case, last=len(views) - 1), FAILED)
+            return None
+        view = views[telling(views)] if case is None else list(views.values())[case]
+        try:
+            return figure(view, block)
+        except UnknownBlock as error:
+            self._say(str(error), FAILED)
+            return None
 
     def kernel(self) -> HTML:
         """The finished kernel."""

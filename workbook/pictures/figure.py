@@ -48,7 +48,9 @@ EDGE = 5  # columns shown on each side of a block's edges where not all can be
 
 
 def figure(view: LaunchView, block: int | None = None) -> Figure:
-    """The picture of a launch, or of one of its blocks, by its linear index."""
+    """The picture of a launch, or of one of its blocks, by its linear index. Raises UnknownBlock."""
+    if block is not None:
+        view.check_blocks([block])
     if len(view.shape) == 2:
         return matrix_figure(view, block)
     whole = block is None

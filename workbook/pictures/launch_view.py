@@ -163,6 +163,10 @@ class Stray:
     value: float
 
 
+class UnknownBlock(ValueError):
+    """A block was asked for that did not run; the message says which ones did."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchView:
     """One launch of one case. `missing_blocks` are the blocks, by their x index, that the grid lacks: those to which
@@ -191,6 +195,14 @@ class LaunchView:
     def title(self) -> str:
         launch = _("grid {grid} × block {block}").format(grid=_extent(self.grid), block=_extent(self.block))
         return f"{launch}, {self.case}" if self.case else launch
+
+    def check_blocks(self, numbers: Iterable[int]) -> None:
+        """Raises UnknownBlock if a block of these linear indices has not run."""
+        ran = [block.number for block in self.blocks]
+        for number in numbers:
+            if number not in ran:
+                text = _("There is no block {block} in this launch: blocks {first} to {last} ran.")
+                raise UnknownBlock(text.format(block=number, first=min(ran, default=0), last=max(ran, default=0)))
 
     def block_name(self, index: Dim3) -> str:
         """block 1, or block (1, 0) in a grid of two dimensions."""
@@ -316,6 +328,23 @@ def oddities(view: LaunchView) -> list[str]:
 def never_ran(view: LaunchView, x: int) -> str:
     """block 1 never ran."""
     return _("block {block} never ran").format(block=view.block_index((x, 0, 0)))
+
+
+def telling(views: Mapping[str, LaunchView]) -> str:
+    """The name of the launch that has most to tell: the first with a wrong output, else the first with a halo, else the
+    first vector that takes several blocks."""
+
+    def wrong(view: LaunchView) -> bool:
+        return not all(output.ok for output in view.outputs)
+
+    def halo(view: LaunchView) -> bool:
+        return any(array.count(Provenance.HALO) for block in view.blocks for array in block.shared)
+
+    def several_blocks(view: LaunchView) -> bool:
+        return len(view.shape) == 1 and len(view.blocks) > 1
+
+    found = (name for says in (wrong, halo, several_blocks) for name, view in views.items() if says(view))
+    return next(found, next(iter(views)))
 
 
 def ranges(numbers: Iterable[int]) -> str:

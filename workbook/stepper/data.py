@@ -122,13 +122,10 @@ def _remarks(view: LaunchView) -> list[str]:
 def _drawn_blocks(view: LaunchView, chosen: Sequence[int] | None) -> list[int]:
     """The blocks to draw: those that are chosen, or the first ones, those in which something went wrong, others that
     wrote something, and one that did not."""
-    ran = [block.number for block in view.blocks]
     if chosen is not None:
-        unknown = [number for number in chosen if number not in ran]
-        if unknown:
-            text = _("There is no block {block} in this launch: blocks {first} to {last} ran.")
-            raise ValueError(text.format(block=unknown[0], first=min(ran, default=0), last=max(ran, default=0)))
+        view.check_blocks(chosen)
         return sorted(set(chosen))
+    ran = [block.number for block in view.blocks]
     busy = [block.number for block in view.blocks if block.writing]
     idle = [block.number for block in view.blocks if not block.writing]
     telling = dict.fromkeys([*ran[:2], *_blocks_gone_wrong(view), *busy, *idle[:1]])

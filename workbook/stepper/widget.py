@@ -14,11 +14,11 @@ from typing import Any
 
 import anywidget
 import traitlets
+from IPython.display import display
 
 from workbook.language import _, language
-from workbook.pictures.explorer import telling
 from workbook.pictures.figure import figure
-from workbook.pictures.launch_view import LaunchView, describe
+from workbook.pictures.launch_view import LaunchView, UnknownBlock, describe, telling
 from workbook.puzzles import Puzzle
 from workbook.stepper.data import Json, launch_data
 from workbook.stepper.lines import NoLines, build_lines, find_lines, op_text_of, source_data
@@ -55,22 +55,22 @@ class StepperWidget(anywidget.AnyWidget):
         name, case = list(self._attempt[2].items())[asked["launch"]]
         try:
             launch = _launch(name, case, [asked["block"]])
-        except ValueError as error:
+        except UnknownBlock as error:
             self.send({"refused": str(error)})
         else:
             self.send({"number": asked["launch"], "launch": launch})
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Also a picture, for where the notebook is shown without a kernel: in an export, or on a web page."""
-        bundle = super()._repr_mimebundle_(**options)
-        content = bundle[0] if isinstance(bundle, tuple) else bundle
-        if content is not None:
-            view = _views(self._attempt[2])[self.data["selected"]]
-            png = io.BytesIO()
-            figure(view).savefig(png, format="png", dpi=100)
-            content["image/png"] = base64.b64encode(png.getvalue()).decode()
-            content["text/plain"] = describe(view)
-        return bundle
+    def _ipython_display_(self) -> None:
+        """First a still picture, for where the notebook is shown without a kernel: in an export, or on a web page. The
+        style sheet hides it where the widget itself stands below it."""
+        view = _views(self._attempt[2])[self.data["selected"]]
+        png = io.BytesIO()
+        figure(view).savefig(png, format="png", dpi=100)
+        still = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": describe(view)}
+        display(still, metadata={"image/png": {"alt": describe(view)}}, raw=True)
+        content: Any = self._repr_mimebundle_()
+        content, metadata = content if isinstance(content, tuple) else (content, {})
+        display({**content, "text/plain": describe(view)}, metadata=metadata, raw=True)
 
 
 def stepper_data(cases: Cases, blocks: Sequence[int] | None = None) -> Json:
