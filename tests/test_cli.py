@@ -69,7 +69,7 @@ def test_run_takes_the_learners_file(puzzle):
 def test_an_empty_file_is_not_attempted():
     for command in ("run", "check"):
         result = workbook(command, "p17")
-        assert result.returncode == 1
+        assert result.returncode == 3
         assert "not attempted" in result.stdout
         assert "problems/p17/op.mojo" in result.stdout
 

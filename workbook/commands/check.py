@@ -1,0 +1,51 @@
+"""`workbook check`: the check that the notebook makes."""
+
+import argparse
+
+from workbook import attempts
+from workbook.commands import exit_codes
+from workbook.commands.arguments import json_option, puzzle_argument
+from workbook.commands.terminal import print_json
+from workbook.devices import default_device
+from workbook.language import N_, _
+from workbook.puzzles import find_puzzle
+
+SUMMARY = N_("check your file on all sizes")
+NOTES = N_(
+    """\
+--json prints an object with these keys:
+  puzzle, outcome   "passed", "failed", "not attempted" or "stopped"
+  headline, details, remarks
+                    what the verdict says: a sentence, and lists of sentences
+  stage             what gave the verdict: "lint", "compiler", "driver", "check"; or null
+  device, seed      what it ran on, and what the random data came from; or null
+  seconds           of each stage that was run
+  cases             for each case that was run: sizes, right, output, expected,
+                    first_wrong (an index into the flattened output, or null),
+                    changed_inputs, written_elsewhere, launches
+  raw               the full text of the tool that refused the attempt, or ""
+Numbers that JSON does not have are the texts "NaN", "Infinity" and "-Infinity"."""
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    puzzle_argument(parser)
+    parser.add_argument("--seed", type=int, help=_("of the random data; default: a new one each time"))
+    parser.add_argument("--device", choices=("gpu", "softgpu"), help=_("default: a GPU if one answers, else softgpu"))
+    parser.add_argument("--solution", action="store_true", help=_("check the solution instead of your file"))
+    json_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    puzzle = find_puzzle(options.puzzle)
+    op_text = puzzle.solution_file.read_text() if options.solution else attempts.take_attempt(puzzle)
+
+    from workbook.commands.attempt import Checker, print_result, verdict_json
+
+    with Checker(puzzle, options.device or default_device()) as checker:
+        verdict = checker.check(op_text, options.seed)
+    if options.json:
+        print_json(verdict_json(verdict))
+    else:
+        print_result(verdict)
+    return exit_codes.OF_OUTCOME[verdict.outcome]

@@ -1,0 +1,101 @@
+"""`workbook run`: the program of a puzzle, on the learner's file."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from workbook import attempts
+from workbook.commands import exit_codes
+from workbook.commands.arguments import puzzle_argument
+from workbook.devices import CHOICES, default_device, describe_device
+from workbook.language import N_, _
+from workbook.puzzles import Puzzle, find_puzzle
+
+if TYPE_CHECKING:
+    from workbook.execution import Executor
+
+SUMMARY = N_("run a puzzle's program on your file, with one size")
+NOTES = N_("What the program prints goes to stdout. `workbook check` looks at all sizes, and has `--json`.")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    puzzle_argument(parser)
+    parser.add_argument("--solution", action="store_true", help=_("run the solution instead of your file"))
+    parser.add_argument("--device", choices=CHOICES, help=_("default: a GPU if one answers, else softgpu"))
+
+
+def run(options: argparse.Namespace) -> int:
+    from workbook.check import check_at_once
+    from workbook.commands.attempt import print_verdict
+    from workbook.pytorch import calls
+
+    puzzle = find_puzzle(options.puzzle)
+    kind = options.device or default_device()
+    if puzzle.fills == "torch" and calls.missing():
+        print(calls.missing())
+        return exit_codes.GIVEN_UP
+    if options.solution:
+        op_text = puzzle.solution_file.read_text()
+    else:
+        op_text = attempts.take_attempt(puzzle)
+        # An op's own CPU implementation needs no launch.
+        verdict = check_at_once(puzzle, op_text) if kind != "cpu" or puzzle.runs_on_cpu else None
+        if verdict is not None:
+            print_verdict(verdict)
+            return exit_codes.OF_OUTCOME[verdict.outcome]
+    return _run_main(puzzle, op_text, kind)
+
+
+def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
+    from workbook.diagnosis.errors import explain_compile_error
+    from workbook.execution import Executor, Failure
+    from workbook.mojo_compiler import MojoCompileError
+    from workbook.region import read_region
+
+    # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    executor = Executor(kind)
+    print(_("Device: {device}").format(device=describe_device(kind)), flush=True)
+    try:
+        executor.run_main(puzzle.id, op_text)
+    except MojoCompileError as error:
+        failure = Failure("precompile", error.raw, tuple(error.diagnostics))
+        print("\n".join(explain_compile_error(failure, read_region(op_text))))
+        return exit_codes.WRONG
+    except AssertionError as error:
+        print(_("Verification failed: {reason}").format(reason=str(error).strip()), _where_and_why(puzzle), sep="\n")
+        return exit_codes.WRONG
+    except Exception as error:
+        print("\n".join(_explanation(puzzle, op_text, executor, error)))
+        return exit_codes.WRONG
+    if kind == "cpu" and not puzzle.runs_on_cpu:
+        text = _("Your launch was not used: it is for a GPU. This was the op's CPU implementation.")
+    else:
+        text = _("This was one size only. To check all sizes: {command}").format(command=f"workbook check {puzzle.id}")
+    print(text, file=sys.stderr)
+    return exit_codes.DONE
+
+
+def _where_and_why(puzzle: Puzzle) -> str:
+    return _("To see where and why: {command}").format(command=f"workbook check {puzzle.id}")
+
+
+def _explanation(puzzle: Puzzle, op_text: str, executor: Executor, error: Exception) -> tuple[str, ...]:
+    """What to say of an error that came out of MAX; one of the program's own is raised again."""
+    from workbook.diagnosis.errors import explain_compile_error
+    from workbook.execution import Failure, full_text
+    from workbook.pytorch.calls import WrongCall
+    from workbook.region import read_region
+
+    reason, text = executor.launch_error(), full_text(error)
+    if reason:
+        return (_("The launch failed: {reason}").format(reason=reason), _where_and_why(puzzle))
+    if isinstance(error, WrongCall):
+        return (str(error), _where_and_why(puzzle))
+    if "Failed to compile the model" in text:
+        return explain_compile_error(Failure("graph", text), read_region(op_text))
+    raise error
