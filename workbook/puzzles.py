@@ -40,6 +40,37 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class SizeRange:
+    """What a size may be in the what-if explorer, and what it is at first."""
+
+    least: int
+    most: int
+    start: int
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What the what-if explorer knows of a kernel. The expressions are those of Python, of the sizes, `threads` (in a
+    block) and `TPB`; workbook/what_if/plan.py evaluates them."""
+
+    puzzle: str
+    """Whose solution is launched: another one's, where a puzzle uses its op."""
+    sizes: dict[str, SizeRange]
+    threads: SizeRange
+    """Threads in a block; one size only where `foreach` chooses them."""
+    blocks: str
+    """How many blocks the data needs."""
+    shapes: dict[str, str]
+    """Of every tensor."""
+    output_before: float
+    """What the op leaves in the output before the launch."""
+    expected: str
+    """What NumPy says, of the sizes and the inputs."""
+    plan: str
+    """What each thread does."""
+
+
+@dataclass(frozen=True)
 class Puzzle:
     id: str
     title: str
@@ -71,6 +102,7 @@ class Puzzle:
     explanation: str
     wrong: tuple[Mistake, ...]
     right: tuple[Variant, ...]
+    what_if: WhatIf | None
 
     @property
     def runs_on_cpu(self) -> bool:
@@ -129,7 +161,8 @@ class UnknownPuzzle(ValueError):
 def all_puzzles() -> dict[str, Puzzle]:
     """The puzzles by id, in the order of the workbook."""
     tables = tomllib.loads(rooms.PUZZLES_FILE.read_text())
-    return {id: _puzzle(id, table) for id, table in tables.items()}
+    what_ifs = {id: table["what_if"] for id, table in tables.items() if "what_if" in table}
+    return {id: _puzzle(id, table, _what_if(id, what_ifs)) for id, table in tables.items()}
 
 
 def find_puzzle(id: str) -> Puzzle:
@@ -152,7 +185,24 @@ def python_side(puzzle: Puzzle) -> PythonSide:
     return module
 
 
-def _puzzle(id: str, table: dict[str, Any]) -> Puzzle:
+def _what_if(id: str, tables: Mapping[str, dict[str, Any]]) -> WhatIf | None:
+    if id not in tables:
+        return None
+    owner = tables[id].get("puzzle", id)
+    table = tables[owner]
+    return WhatIf(
+        puzzle=owner,
+        sizes={name: SizeRange(*numbers) for name, numbers in table["sizes"].items()},
+        threads=SizeRange(*table["threads"]),
+        blocks=table["blocks"],
+        shapes=table["shapes"],
+        output_before=table["output_before"],
+        expected=table["expected"],
+        plan=table["plan"],
+    )
+
+
+def _puzzle(id: str, table: dict[str, Any], what_if: WhatIf | None) -> Puzzle:
     return Puzzle(
         id=id,
         title=table["title"],
@@ -172,4 +222,5 @@ def _puzzle(id: str, table: dict[str, Any]) -> Puzzle:
         explanation=table["explanation"],
         wrong=tuple(Mistake(each["file"], each["caught_by"], tuple(each["must_say"])) for each in table["wrong"]),
         right=tuple(Variant(each["file"], each.get("remark", "")) for each in table["right"]),
+        what_if=what_if,
     )
