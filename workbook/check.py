@@ -1,5 +1,6 @@
 """Checks an attempt: lint, build and run, then a verdict that names what is wrong and where."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
@@ -8,6 +9,8 @@ import numpy as np
 
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
+from workbook import answers
+from workbook.answers import Answer
 from workbook.diagnosis.errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks
 from workbook.execution import BufferPlace, Execution, Failure
@@ -39,14 +42,38 @@ def check_op(puzzle: Puzzle, op_text: str, workers: Workers, progress: Progress,
         return at_once
     if seed is None:
         seed = SystemRandom().randrange(10**6)
-    verdicts = []
+    devices = [worker.device for worker in workers]
+    name = answers.identity(puzzle, op_text, devices)
+    executions: list[Execution] = []
     for worker in workers:
-        execution = worker.run(puzzle.id, op_text, seed, progress)
-        verdict = judge(puzzle, op_text, execution)
-        verdicts.append(replace(verdict, device=execution.device, seed=seed, seconds=execution.seconds))
-        if verdict.stage == "compiler":
+        executions.append(worker.run(puzzle.id, op_text, seed, progress))
+        failure = executions[-1].failure
+        if failure is not None and failure.stage in ("precompile", "graph"):
             break  # another device would say the same
-    return _strictest(verdicts)
+    answer = Answer(tuple(executions), seed, time.time())
+    answers.keep(name, puzzle, op_text, devices, answer)
+    return _judge_all(puzzle, op_text, answer)
+
+
+def check_known(puzzle: Puzzle, op_text: str, devices: Sequence[str]) -> Verdict | None:
+    """The verdict on an attempt that has been run before, on the same devices and with the same sources."""
+    answer = answers.find(puzzle, op_text, devices)
+    return replace(_judge_all(puzzle, op_text, answer), known_since=answer.when) if answer is not None else None
+
+
+def _judge_all(puzzle: Puzzle, op_text: str, answer: Answer) -> Verdict:
+    """The verdict on what came of an attempt on all its devices."""
+    return _strictest(
+        [
+            replace(
+                judge(puzzle, op_text, execution),
+                device=execution.device,
+                seed=answer.seed,
+                seconds=execution.seconds,
+            )
+            for execution in answer.executions
+        ]
+    )
 
 
 def _strictest(verdicts: list[Verdict]) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,8 @@ class Verdict:
     cases: tuple[CaseResult, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     raw: str = ""
+    known_since: float | None = None
+    """When it was run, in seconds since 1970, where this is the answer to an earlier run of the very same."""
 
     @property
     def passed(self) -> bool:
@@ -110,6 +113,16 @@ class Verdict:
     @property
     def first_wrong_case(self) -> CaseResult | None:
         return next((case for case in self.cases if not case.right), None)
+
+    @property
+    def origin(self) -> str:
+        """What it was run on, and when if that was not now; in one or two sentences."""
+        ran = _("Ran on {device}. Random data from seed {seed}.").format(device=self.device, seed=self.seed)
+        if self.known_since is None:
+            return ran
+        moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.known_since))
+        text = _("This is the answer from {moment}: nothing that it depends on has changed since. {ran}")
+        return text.format(moment=moment, ran=ran)
 
     def __str__(self) -> str:
         lines = [f"{self.title}: {self.headline}", *self.details]

@@ -32,7 +32,8 @@ def look(puzzle: Puzzle) -> Saved:
         return Saved(problem=str(error))
     except FileNotFoundError:
         text = _(
-            "{file} is gone. `workbook reset {puzzle}` brings it back as it was at first; your versions are in {folder}."
+            "{file} is gone. `workbook reset {puzzle}` brings it back as it was at first; your versions are in "
+            "{folder}."
         )
         folder = attempts.history_folder(puzzle)
         return Saved(problem=text.format(file=puzzle.problem_name, puzzle=puzzle.id, folder=folder))

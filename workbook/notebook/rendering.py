@@ -95,8 +95,9 @@ def verdict_html(verdict: Verdict) -> str:
     telling = verdict.first_wrong_case or next(iter(verdict.cases), None)
     parts += [_comparison(case, case is telling) for case in verdict.cases if case.output is not None]
     if verdict.cases:
-        ran = _("Ran on {device}. Random data from seed {seed}.").format(device=verdict.device, seed=verdict.seed)
-        parts.append(_small(f"{ran} {_times(verdict)}"))
+        parts.append(_small(f"{verdict.origin} {_times(verdict)}"))
+    if verdict.known_since is not None:
+        parts.append(_small(_("To run it again, with other data: p.check(seed=1)")))
     if verdict.raw:
         title = _("Everything the tools said")
         parts.append(
