@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from workbook import attempts
+from workbook import attempts, files
 from workbook.region import BEGIN, END, RegionError, read_region
 
 
@@ -64,7 +64,7 @@ def _write_for_ever(path):
     number = 0
     while True:
         number += 1
-        attempts.replace_file(path, f"{number}\n" * 20_000)
+        files.replace_file(path, f"{number}\n" * 20_000)
 
 
 def test_a_writer_that_may_be_killed_at_any_moment_leaves_a_whole_file(tmp_path):

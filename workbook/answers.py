@@ -20,8 +20,8 @@ from pathlib import Path
 
 import softgpu
 from workbook import rooms
-from workbook.attempts import replace_file
 from workbook.execution import Execution, Failure
+from workbook.files import replace_file
 from workbook.language import language
 from workbook.puzzles import Puzzle
 

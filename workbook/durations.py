@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from workbook import rooms
-from workbook.attempts import replace_file
+from workbook.files import replace_file
 from workbook.language import N_, _, ngettext
 from workbook.puzzles import Puzzle
 
