@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -167,10 +168,8 @@ class _Run:
         self.fault: Fault | None = None
 
     def carry_out(self) -> None:
-        try:
+        with suppress(_Stopped):
             self._body(self.statements, np.ones(self.count, bool))
-        except _Stopped:
-            pass
 
     def trace(self) -> LaunchTrace:
         choice = self.choice
