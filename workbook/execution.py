@@ -81,6 +81,10 @@ class Execution:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+Cases = tuple[dict[str, int], ...]
+"""The sizes of cases, as Puzzle has them."""
+
+
 class Executor:
     """Owns the device of a process, and runs attempts on it."""
 
@@ -97,9 +101,14 @@ class Executor:
             self.launcher.observers.append(self.trace)
             self.launcher.errors_stick = False  # what one attempt breaks must not fail the next
 
-    def run(self, puzzle_id: str, text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run all cases of a puzzle with the text of the learner's file, on random data from `seed`."""
+    def run(
+        self, puzzle_id: str, text: str, seed: int, cases: Cases | None, progress: Callable[[str], None]
+    ) -> Execution:
+        """Run all cases of a puzzle with the text of the learner's file, on random data from `seed`; or, if `cases` are
+        given, these in their stead."""
         puzzle = find_puzzle(puzzle_id)
+        if cases is not None:
+            puzzle = replace(puzzle, cases=cases)
         return RUNS[puzzle.fills](self, puzzle, text, seed, progress)
 
     def run_graph(self, puzzle: Puzzle, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from workbook import language, rooms
-from workbook.execution import Execution, Executor
+from workbook.execution import Cases, Execution, Executor
 from workbook.language import N_, _
 
 TIME_LIMIT = 180.0
@@ -38,7 +38,7 @@ STAGES = {
 
 Request = tuple[Any, ...]
 """What the executor's `run` is called with, before `progress`; for an attempt a puzzle's id, the text of an op.mojo,
-and the seed of the random data."""
+the seed of the random data, and the sizes of its cases, if not those of the puzzle."""
 
 
 class WorkerLost(Exception):
@@ -61,9 +61,16 @@ class Worker:
         assert self._process is not None
         return self._process.pid
 
-    def run(self, puzzle_id: str, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
-        """Run an attempt."""
-        return self.ask((puzzle_id, op_text, seed), progress)
+    def run(
+        self,
+        puzzle_id: str,
+        op_text: str,
+        seed: int,
+        progress: Callable[[str], None],
+        cases: Cases | None = None,
+    ) -> Execution:
+        """Run an attempt, with all cases of the puzzle or with those that are given."""
+        return self.ask((puzzle_id, op_text, seed, cases), progress)
 
     def ask(self, request: Request, progress: Callable[[str], None]) -> Any:
         """What the process answers. `progress` hears of each stage, a key of STAGES, when it begins and every second
