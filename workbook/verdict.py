@@ -27,6 +27,7 @@ TITLES = {
     NOT_ATTEMPTED: N_("{puzzle} not attempted"),
     STOPPED: N_("{puzzle} stopped"),
 }
+WORDS = {PASSED: N_("passed"), FAILED: N_("failed"), NOT_ATTEMPTED: N_("not attempted"), STOPPED: N_("stopped")}
 
 
 class Quote(str):

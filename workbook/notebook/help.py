@@ -1,0 +1,234 @@
+"""Hints, the solution and the history in a notebook: text with buttons. What they say comes from workbook/help.py."""
+
+import re
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from workbook import attempts, help, rooms
+from workbook.attempts import UnknownVersion, Version
+from workbook.language import _, ngettext
+from workbook.lint.launch import is_attempted
+from workbook.notebook.rendering import COLOURS, source_html, text_html
+from workbook.progress import of as progress_of
+from workbook.puzzles import Puzzle
+from workbook.verdict import SYMBOLS, WORDS
+
+FOLDER = Path(__file__).parent
+ROWS = 12
+"""How many versions a history shows at first."""
+
+
+class Panel(anywidget.AnyWidget):
+    """HTML whose buttons change it. `answer` is told which button was pressed, and returns the HTML from then on."""
+
+    _esm = FOLDER / "panel.js"
+    _css = FOLDER / "panel.css"
+    html = traitlets.Unicode().tag(sync=True)
+    late = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, html: str, answer: Callable[[str], str]):
+        late = _("Python has not answered: it is busy, or was restarted. If nothing happens, run this cell again.")
+        super().__init__(html=html, late=late)
+        self._answer = answer
+        self.on_msg(self._asked)
+
+    def _asked(self, widget: object, content: dict, buffers: object) -> None:
+        self.html = self._answer(content["ask"])
+        self.send_state("html")  # also where it stayed the same: the button waits for it
+
+    def _repr_mimebundle_(self, **keywords: Any) -> tuple[dict, dict] | None:
+        """Beside the widget the text alone, for where the notebook is shown without a kernel."""
+        content = super()._repr_mimebundle_(**keywords)
+        if content is None:
+            return None
+        data, metadata = content if isinstance(content, tuple) else (content, {})
+        still = re.sub(r"<button.*?</button>", "", self.html, flags=re.DOTALL)
+        return {**data, "text/html": still, "text/plain": re.sub(r"<[^>]*>", "", still)}, metadata
+
+
+def hint_panel(puzzle: Puzzle) -> Panel:
+    """The hints that were shown before, and a button for the next; after the last one, a button for the solution."""
+
+    def answer(asked: str) -> str:
+        if asked == "hint":
+            help.next_hint(puzzle)
+        return _hints_html(puzzle) + (solution_html(help.reveal(puzzle)) if asked == "reveal" else "")
+
+    return Panel(_hints_html(puzzle), answer)
+
+
+def reveal_panel(puzzle: Puzzle) -> Panel:
+    """The solution to a learner who has it already; to others a button that shows it. So a Run All reveals nothing."""
+
+    def answer(asked: str) -> str:
+        return solution_html(help.reveal(puzzle))
+
+    progress = progress_of(puzzle)
+    if progress.is_solved or progress.revealed:
+        return Panel(answer("reveal"), answer)
+    if help.has_attempted(puzzle):
+        return Panel(_body(_button("reveal", _("Show the solution"))), answer)
+    text = _(
+        "You have not tried yet. The solution is worth more after an attempt, even a wrong one: you are told what is "
+        "wrong with it, and see what your threads did. `p.hint()` helps you to begin."
+    )
+    return Panel(_body(text_html(text) + _button("reveal", _("Show it anyway"))), answer)
+
+
+def solution_html(solution: help.Solution) -> str:
+    """A solution, why it is so, and how it differs from the learner's code."""
+    parts = [f"<h4>{escape(_('A solution'))}</h4>", source_html(solution.code), text_html(solution.explanation)]
+    if solution.remark:
+        parts += [f"<h4>{escape(_('Beside your code'))}</h4>", text_html(solution.remark)]
+    if solution.diff:
+        parts.append(_diff_html(solution.diff))
+    return _body("".join(parts))
+
+
+def reset_sentence(puzzle: Puzzle) -> str:
+    """Resets the problem, and says where what was there is kept."""
+    kept = attempts.reset(puzzle)
+    text = _("{file} is as it was at first.").format(file=f"`{puzzle.problem_name}`")
+    if kept is None:
+        return text
+    where = _("What it held is version {number} of the history, {path}: `p.history()` brings it back.")
+    return f"{text} {where.format(number=kept.number, path=f'`{kept.path.relative_to(rooms.ROOT)}`')}"
+
+
+class History:
+    """The versions of the learner's file, newest first, each to be shown or restored."""
+
+    def __init__(self, puzzle: Puzzle):
+        self.puzzle = puzzle
+        self._opened: set[int] = set()
+        self._said = ""
+        self._all = False
+
+    def panel(self) -> Panel:
+        return Panel(self._html(), self._answer)
+
+    def _answer(self, asked: str) -> str:
+        what, _space, number = asked.partition(" ")
+        self._said = ""
+        if what == "all":
+            self._all = True
+        elif what == "show":
+            self._opened ^= {int(number)}
+        elif what == "restore":
+            self._restore(int(number))
+        return self._html()
+
+    def _restore(self, number: int) -> None:
+        try:
+            kept = attempts.restore(self.puzzle, number)
+        except UnknownVersion as error:
+            self._said = str(error)
+            return
+        self._said = _("Version {number} is in {file} again.").format(
+            number=number, file=f"`{self.puzzle.problem_name}`"
+        )
+        if kept is not None and kept.number != number:
+            self._said += " " + _("What was there is version {number}.").format(number=kept.number)
+        self._said += " " + _("`p.check()` checks it.")
+
+    def _html(self) -> str:
+        versions = attempts.history(self.puzzle)[::-1]
+        if not versions:
+            return _body(text_html(_("There is no attempt yet. The first one that you check will stand here.")))
+        shown = versions if self._all else versions[:ROWS]
+        in_file = self._in_file()
+        head = "".join(f"<th>{escape(text)}</th>" for text in ("", _("kept"), _("verdict"), _("first line"), ""))
+        rows = "".join(self._row(version, version.path.read_bytes() == in_file) for version in shown)
+        parts = [text_html(self._said)] if self._said else []
+        parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+        rest = len(versions) - len(shown)
+        if rest:
+            text = ngettext("Show {number} older one", "Show {number} older ones", rest).format(number=rest)
+            parts.append(_button("all", text))
+        return _body("".join(parts))
+
+    def _in_file(self) -> bytes | None:
+        try:
+            return self.puzzle.problem_file.read_bytes()
+        except OSError:
+            return None
+
+    def _row(self, version: Version, is_in_file: bool) -> str:
+        number, is_open = version.number, version.number in self._opened
+        show = _button(f"show {number}", _("Hide") if is_open else _("Show"))
+        restore = (
+            f'<span class="soft">{escape(_("in the file now"))}</span>'
+            if is_in_file
+            else _button(f"restore {number}", _("Restore"))
+        )
+        cells = [
+            f'<td class="number">{number}</td>',
+            f"<td>{version.moment.astimezone():%Y-%m-%d %H:%M:%S}</td>",
+            f"<td>{_verdict(version)}</td>",
+            f'<td class="code">{_first_line(version.code)}</td>',
+            f"<td>{show}{restore}</td>",
+        ]
+        row = f"<tr>{''.join(cells)}</tr>"
+        if is_open:
+            headline = text_html(version.headline) if version.headline else ""
+            row += f'<tr><td></td><td class="opened" colspan="4">{headline}{source_html(version.code)}</td></tr>'
+        return row
+
+
+def _hints_html(puzzle: Puzzle) -> str:
+    shown, count = help.hints_shown(puzzle), len(puzzle.hints)
+    parts = []
+    for hint in shown:
+        title = _("Hint {number} of {count}").format(number=hint.number, count=hint.count)
+        parts.append(f"<h4>{escape(title)}</h4>{text_html(hint.text)}")
+    if not shown:
+        text = ngettext(
+            "There is {count} hint.",
+            "There are {count} hints, each of which says a little more than the one before.",
+            count,
+        )
+        parts.append(text_html(text.format(count=count)))
+    if len(shown) < count:
+        title = _("Show a hint") if not shown else _("Next hint")
+        parts.append(_button("hint", title))
+    else:
+        parts.append(text_html(_("That was the last hint.")) + _button("reveal", _("Show the solution")))
+    return _body("".join(parts))
+
+
+def _diff_html(lines: tuple[help.Line, ...]) -> str:
+    kinds = {"-": ("removed", "del"), "+": ("added", "ins"), " ": ("", "span")}
+
+    def line_html(line: help.Line) -> str:
+        kind, tag = kinds[line.sign]
+        pieces = "".join(f"<{tag}>{escape(text)}</{tag}>" if changed else escape(text) for text, changed in line.pieces)
+        return f'<span class="line {kind}">{line.sign} {pieces}</span>'
+
+    return f'<pre class="diff"><span class="lines">{"".join(map(line_html, lines))}</span></pre>'
+
+
+def _verdict(version: Version) -> str:
+    if version.outcome is None:
+        return f'<span class="soft">{escape(_("not checked"))}</span>'
+    symbol = f'<span style="color: {COLOURS[version.outcome]}; font-weight: bold">{SYMBOLS[version.outcome]}</span>'
+    return f"{symbol} {escape(_(WORDS[version.outcome]))}"
+
+
+def _first_line(code: str) -> str:
+    if not is_attempted(code):
+        return f'<span class="soft">{escape(_("(empty)"))}</span>'
+    lines = [line.strip() for line in code.splitlines()]
+    return escape(next((line for line in lines if line and not line.startswith("#")), ""))
+
+
+def _button(ask: str, text: str) -> str:
+    return f'<button type="button" data-ask="{ask}">{escape(text)}</button>'
+
+
+def _body(html: str) -> str:
+    return f'<div class="body">{html}</div>'
