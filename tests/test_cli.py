@@ -104,7 +104,7 @@ def test_check_gives_the_verdict_and_an_exit_status(puzzle):
     solve(puzzle)
     result = workbook("check", "p17", "--seed", "5")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "random data from seed 5" in result.stdout
+    assert "Random data from seed 5" in result.stdout
     assert "p17 passed: All 6 cases match NumPy" in result.stdout
 
 

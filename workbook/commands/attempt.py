@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from softgpu import SoftGPUError
-from workbook import language
-from workbook.check import check_at_once, check_op
+from workbook import attempts, language
+from workbook.check import check_at_once, check_known, check_op
+from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import coloured
 from workbook.devices import devices_for_check
 from workbook.durations import Estimate
 from workbook.language import _
 from workbook.puzzles import Puzzle
 from workbook.verdict import STOPPED, CaseResult, Verdict
+from workbook.watch import look
 from workbook.worker import Worker, WorkerLost
+
+
+def take_attempt(puzzle: Puzzle) -> str:
+    """The text of the learner's file, which is kept in the history. Raises BadUsage where there is nothing to check."""
+    saved = look(puzzle)
+    if saved.problem:
+        raise BadUsage(saved.problem)
+    attempts.remember(puzzle, saved.text)
+    return saved.text
 
 
 class Checker:
@@ -39,6 +51,8 @@ class Checker:
     def check(self, op_text: str, seed: int | None = None, go_on: Callable[[], None] = lambda: None) -> Verdict:
         """The verdict on the text of the learner's file. `go_on` is called every second, and may raise to give up."""
         verdict = check_at_once(self.puzzle, op_text)
+        if verdict is None and seed is None:
+            verdict = check_known(self.puzzle, op_text, self.devices)
         if verdict is not None:
             return verdict
         progress = Progress(Estimate(self.puzzle, self.devices), go_on)
@@ -56,9 +70,10 @@ class Checker:
 class Progress:
     """Says on stderr what happens: a line that changes on a terminal, else a line for each stage."""
 
-    def __init__(self, estimate: Estimate, go_on: Callable[[], None]):
+    def __init__(self, estimate: Estimate, go_on: Callable[[], None] = lambda: None, title: str = ""):
         self.estimate = estimate
         self._go_on = go_on
+        self._title = f"{title}: " if title else ""
         self._live = sys.stderr.isatty()
         self._said = ""
 
@@ -68,9 +83,9 @@ class Progress:
         if self._live:
             filled = round(20 * self.estimate.fraction())
             line = f"{'█' * filled}{'░' * (20 - filled)} {self.estimate.elapsed():>3} s  {self.estimate.words()}"
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{self._title}{line}", end="", file=sys.stderr, flush=True)
         elif stage != self._said:
-            print(self.estimate.words(), file=sys.stderr, flush=True)
+            print(self._title + self.estimate.words(), file=sys.stderr, flush=True)
             self._said = stage
 
     def end(self) -> None:
@@ -81,8 +96,7 @@ class Progress:
 def print_result(verdict: Verdict) -> None:
     """What it ran on, the op's numbers beside NumPy's, and the verdict."""
     if verdict.device:
-        ran = _("Ran on {device}; random data from seed {seed}.")
-        print(ran.format(device=verdict.device, seed=verdict.seed))
+        print(verdict.origin)
     _print_comparison(verdict)
     if verdict.device:
         print()
@@ -119,6 +133,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "device": verdict.device or None,
         "seed": verdict.seed,
         "seconds": verdict.seconds,
+        "known_since": datetime.fromtimestamp(verdict.known_since, UTC) if verdict.known_since else None,
         "cases": [_case_json(case) for case in verdict.cases],
         "raw": verdict.raw,
     }

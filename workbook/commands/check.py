@@ -2,7 +2,7 @@
 
 import argparse
 
-from workbook import attempts
+from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import print_json
@@ -20,6 +20,7 @@ NOTES = N_(
   stage             what gave the verdict: "lint", "compiler", "driver", "check"; or null
   device, seed      what it ran on, and what the random data came from; or null
   seconds           of each stage that was run
+  known_since       when it was run, if this is the answer to an earlier run; else null
   cases             for each case that was run: sizes, right, output, expected,
                     first_wrong (an index into the flattened output, or null),
                     changed_inputs, written_elsewhere, launches
@@ -30,7 +31,7 @@ Numbers that JSON does not have are the texts "NaN", "Infinity" and "-Infinity".
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     puzzle_argument(parser)
-    parser.add_argument("--seed", type=int, help=_("of the random data; default: a new one each time"))
+    parser.add_argument("--seed", type=int, help=_("of the random data; runs the attempt again"))
     parser.add_argument("--device", choices=("gpu", "softgpu"), help=_("default: a GPU if one answers, else softgpu"))
     parser.add_argument("--solution", action="store_true", help=_("check the solution instead of your file"))
     json_option(parser)
@@ -38,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
-    op_text = puzzle.solution_file.read_text() if options.solution else attempts.take_attempt(puzzle)
 
-    from workbook.commands.attempt import Checker, print_result, verdict_json
+    from workbook.commands.attempt import Checker, print_result, take_attempt, verdict_json
 
+    op_text = puzzle.solution_file.read_text() if options.solution else take_attempt(puzzle)
     with Checker(puzzle, options.device or default_device()) as checker:
         verdict = checker.check(op_text, options.seed)
+    if not options.solution:
+        progress.record(puzzle, op_text, verdict)
     if options.json:
         print_json(verdict_json(verdict))
     else:

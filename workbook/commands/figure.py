@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbook import attempts
+from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.exit_codes import BadUsage
@@ -43,13 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     _look_at_arguments(options, puzzle)
-    op_text = attempts.take_attempt(puzzle)
 
-    from workbook.commands.attempt import Checker, print_verdict
+    from workbook.commands.attempt import Checker, print_verdict, take_attempt
     from workbook.verdict import launched_cases
 
+    op_text = take_attempt(puzzle)
     with Checker(puzzle, "softgpu") as checker:
         verdict = checker.check(op_text)
+    progress.record(puzzle, op_text, verdict)
     cases = launched_cases(verdict)
     files: list[Path] = []
     if cases and options.picture:

@@ -10,21 +10,23 @@ import os
 import signal
 import sys
 from importlib import import_module
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
+from workbook.attempts import UnknownVersion
 from workbook.commands import exit_codes
 from workbook.commands.exit_codes import BadUsage
+from workbook.commands.terminal import table
 from workbook.devices import NoSuchDevice
-from workbook.language import N_, UnknownLanguage, _, ngettext, width
+from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.puzzles import UnknownPuzzle, all_puzzles
 from workbook.region import RegionError
 
 GROUPS = {
-    N_("Begin"): ("lab", "doctor"),
-    N_("Work on a puzzle"): ("run", "check", "figure"),
-    N_("Get help, and go back"): ("reset",),
-    N_("Look after the workbook"): ("test",),
+    N_("Begin"): ("lab", "list", "doctor"),
+    N_("Work on a puzzle"): ("run", "check", "watch", "figure"),
+    N_("Get help, and go back"): ("hint", "reveal", "history", "reset"),
+    N_("Look after the workbook"): ("warm", "test"),
 }
 """The commands in the order that a learner needs them."""
 
@@ -42,7 +44,7 @@ def main() -> int:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
         return status
-    except (BadUsage, UnknownLanguage, UnknownPuzzle, NoSuchDevice, RegionError) as error:
+    except (BadUsage, UnknownLanguage, UnknownPuzzle, UnknownVersion, NoSuchDevice, RegionError) as error:
         print(error, file=sys.stderr)
         return exit_codes.BAD_USAGE
     except KeyboardInterrupt:
@@ -51,6 +53,12 @@ def main() -> int:
     except BrokenPipeError:  # as of `workbook list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
         _die_of(signal.SIGPIPE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        text = _("{file}: {reason}. `workbook doctor` looks for what is wrong with this machine.")
+        print(text.format(file=error.filename, reason=error.strerror), file=sys.stderr)
+        return exit_codes.GIVEN_UP
 
 
 def _run(arguments: list[str]) -> int:
@@ -63,7 +71,11 @@ def _run(arguments: list[str]) -> int:
     if passed_on and options.command not in PASSES_ON:
         options.parser.error(_("unrecognized arguments: %s") % " ".join(passed_on))
     options.passed_on = passed_on
-    return import_module(f"workbook.commands.{options.command}").run(options)
+    return _module(options.command).run(options)
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"workbook.commands.{command}")
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -103,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(parser_class=_CommandParser, required=True, metavar=_("COMMAND"))
     for group in GROUPS.values():
         for name in group:
-            module = import_module(f"workbook.commands.{name}")
+            module = _module(name)
             command = commands.add_parser(
                 name,
                 description=_(module.SUMMARY),
@@ -135,10 +147,14 @@ class _Overview(argparse.ArgumentParser):
         ]
         for title, names in GROUPS.items():
             lines += ["", f"{_(title)}:"]
-            lines += [f"  {name:<9}{_(import_module(f'workbook.commands.{name}').SUMMARY)}" for name in names]
-        lines += ["", _("Examples:"), *_table(_examples())]
+            lines += _columns([(f"{name:<7}", _(_module(name).SUMMARY)) for name in names])
+        lines += ["", _("Examples:"), *_columns(_examples())]
         lines += ["", _("`workbook COMMAND --help` says more of one, and what its `--json` has.")]
-        lines += ["", _("Exit status:"), *_table([(str(code), _(text)) for code, text in exit_codes.MEANINGS.items()])]
+        lines += [
+            "",
+            _("Exit status:"),
+            *_columns([(str(code), _(text)) for code, text in exit_codes.MEANINGS.items()]),
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -150,10 +166,8 @@ def _examples() -> list[tuple[str, str]]:
     ]
 
 
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    """Two columns."""
-    columns = max(width(first) for first, _second in rows) + 2
-    return [f"  {first}{' ' * (columns - width(first))}{second}" for first, second in rows]
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    return [f"  {line}" for line in table(rows)]
 
 
 ARGPARSE_TEXTS = (

@@ -2,14 +2,14 @@
 
 import argparse
 
-from workbook import attempts
+from workbook import attempts, rooms
 from workbook.commands import exit_codes
 from workbook.commands.arguments import puzzle_argument
 from workbook.language import N_, _
 from workbook.puzzles import find_puzzle
 
 SUMMARY = N_("empty a puzzle's region again; your version is kept in the history")
-NOTES = N_("`workbook history p17 --restore N` brings a version back.")
+NOTES = N_("It also repairs a file whose marks are damaged, and brings back one that is gone.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
-    attempts.reset(puzzle)
-    text = _("{file} is as it was at first. Your versions are in {folder}.")
-    print(text.format(file=puzzle.problem_name, folder=attempts.history_folder(puzzle)))
+    kept = attempts.reset(puzzle)
+    print(_("{file} is as it was at first.").format(file=puzzle.problem_name))
+    if kept is not None and kept.path.read_bytes() != puzzle.problem_file.read_bytes():
+        text = _("What it held is version {number}, kept in {file}. To bring it back: {command}")
+        command = f"workbook history {puzzle.id} --restore {kept.number}"
+        print(text.format(number=kept.number, file=kept.path.relative_to(rooms.ROOT), command=command))
     return exit_codes.DONE

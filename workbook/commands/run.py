@@ -7,7 +7,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from workbook import attempts
 from workbook.commands import exit_codes
 from workbook.commands.arguments import puzzle_argument
 from workbook.devices import CHOICES, default_device, describe_device
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from workbook.check import check_at_once
-    from workbook.commands.attempt import print_verdict
+    from workbook.commands.attempt import print_verdict, take_attempt
     from workbook.pytorch import calls
 
     puzzle = find_puzzle(options.puzzle)
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if options.solution:
         op_text = puzzle.solution_file.read_text()
     else:
-        op_text = attempts.take_attempt(puzzle)
+        op_text = take_attempt(puzzle)
         # An op's own CPU implementation needs no launch.
         verdict = check_at_once(puzzle, op_text) if kind != "cpu" or puzzle.runs_on_cpu else None
         if verdict is not None:

@@ -4,9 +4,13 @@ for."""
 import json
 import math
 import os
+import shutil
 import sys
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, TextIO
 
+from workbook.language import width, wrap
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED
 
 COLOURS = {PASSED: "32", FAILED: "31", NOT_ATTEMPTED: "34", STOPPED: "33"}
@@ -19,6 +23,26 @@ def coloured(text: str, outcome: str, stream: TextIO | None = None) -> str:
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{COLOURS[outcome]}m{text}\x1b[0m"
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines with the cells of all rows below each other; the columns in `right` are aligned at their right side."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for number, cell in enumerate(row):
+            space = " " * (widths[number] - width(cell))
+            cells.append(space + cell if number in right else cell + space)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def paragraph(text: str) -> str:
+    """Text broken into lines that are easy to read, on a terminal; elsewhere as it is."""
+    if not sys.stdout.isatty():
+        return text
+    return "\n".join(wrap(text, min(shutil.get_terminal_size().columns, 100)))
 
 
 def clear_screen() -> None:
@@ -38,7 +62,9 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def _representable(value: Any) -> Any:
-    """The same with what JSON has no number for as text: "NaN", "Infinity", "-Infinity"."""
+    """The same with times as ISO 8601, and with what JSON has no number for as text: "NaN", "Infinity", "-Infinity"."""
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, dict):
         return {key: _representable(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,0 +1,52 @@
+"""`workbook warm`: runs the solutions ahead."""
+
+import argparse
+
+from workbook.commands import exit_codes
+from workbook.devices import default_device
+from workbook.language import N_, _
+from workbook.puzzles import Puzzle, all_puzzles, find_puzzle
+
+SUMMARY = N_("run the solutions ahead, so that the first attempt waits for less")
+NOTES = N_("For a classroom: run it once on each machine. What is known already is not run again.")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("puzzles", nargs="*", metavar=_("PUZZLE"), help=_("default: all of them"))
+    parser.add_argument("--device", choices=("gpu", "softgpu"), help=_("default: a GPU if one answers, else softgpu"))
+
+
+def run(options: argparse.Namespace) -> int:
+    named = [find_puzzle(id) for id in options.puzzles]
+
+    from workbook.commands.attempt import Progress
+    from workbook.devices import devices_for_check
+    from workbook.durations import Estimate
+    from workbook.pytorch import calls
+    from workbook.warm import warm
+
+    kind = options.device or default_device()
+    puzzles = named or list(all_puzzles().values())
+    if not named and calls.missing():
+        for puzzle in [one for one in puzzles if one.fills == "torch"]:
+            print(_("{puzzle}: left out, since PyTorch is not installed.").format(puzzle=puzzle.id))
+            puzzles.remove(puzzle)
+    shown: dict[str, Progress] = {}
+
+    def on_progress(puzzle: Puzzle, stage: str) -> None:
+        if puzzle.id not in shown:
+            estimate = Estimate(puzzle, devices_for_check(kind, puzzle.also_on_cpu))
+            shown[puzzle.id] = Progress(estimate, title=puzzle.id)
+        shown[puzzle.id](stage)
+
+    done = warm(puzzles, on_progress, kind)
+    for progress in shown.values():
+        progress.end()
+    for warmed in done:
+        if warmed.problem:
+            print(f"{warmed.puzzle}: {warmed.problem}")
+        elif warmed.was_known:
+            print(_("{puzzle}: was known already.").format(puzzle=warmed.puzzle))
+        else:
+            print(_("{puzzle}: done in {seconds:.0f} s.").format(puzzle=warmed.puzzle, seconds=warmed.seconds))
+    return exit_codes.WRONG if any(warmed.problem for warmed in done) else exit_codes.DONE
