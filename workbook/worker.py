@@ -24,7 +24,7 @@ TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
 
 
-SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
+SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.2  # a button that cancels is heard then
 
 STAGES = {
     "start": N_("the worker process gets ready"),
@@ -73,10 +73,10 @@ class Worker:
         return self.ask((puzzle_id, op_text, seed, cases), progress)
 
     def ask(self, request: Request, progress: Callable[[str], None]) -> Any:
-        """What the process answers. `progress` hears of each stage, a key of STAGES, when it begins and every second
-        that it lasts.
+        """What the process answers. `progress` hears of each stage, a key of STAGES, when it begins and several times a
+        second while it lasts; what it raises ends the attempt.
 
-        Raises WorkerLost, and whatever an interrupt raises; in both cases a new worker has been started.
+        Raises WorkerLost, and whatever an interrupt or `progress` raises; then a new worker has been started.
         """
         assert self._process is not None
         if self._process.poll() is not None:

@@ -1,36 +1,38 @@
 """A puzzle in a notebook: the `%%fill` cell, and one-line cells that check, draw, hint and reveal."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from workbook import attempts, rooms
-from workbook.check import Progress, check_at_once, check_op
+from workbook.check import Progress, check_at_once, check_known, check_op
 from workbook.devices import default_device, devices_for_check
+from workbook.durations import Estimate
 from workbook.execution import Execution
 from workbook.language import _
-from workbook.lint.launch import is_attempted
-from workbook.notebook import vector_widths
-from workbook.notebook.rendering import folded_html, message_html, source_html, text_html, verdict_html
+from workbook.notebook import vector_widths, watching
+from workbook.notebook.fill_cell import FillCell
+from workbook.notebook.help import History, Panel, hint_panel, reset_sentence, reveal_panel
+from workbook.notebook.rendering import message_html, source_html, verdict_html
+from workbook.notebook.waiting import Cancelled, Interrupted, Place
+from workbook.notebook.watching import Watching
 from workbook.pictures.figure import figure
 from workbook.pictures.launch_view import UnknownBlock, telling
+from workbook.progress import record
 from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
-from workbook.region import RegionError, read_region
+from workbook.region import RegionError
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
-from workbook.worker import STAGES, Worker, WorkerLost
+from workbook.watch import Saved, look
+from workbook.worker import Worker, WorkerLost
 
-
-class Interrupted(Exception):
-    """Ends the cell, and with it a Run All, without a traceback: what there is to say has been shown."""
-
-    def _render_traceback_(self) -> list[str]:
-        return []
+Result = TypeVar("Result")
 
 
 class NotebookPuzzle:
@@ -40,50 +42,55 @@ class NotebookPuzzle:
         self.puzzle = puzzle
         self.verdict: Verdict | None = None
         self._checked_text = ""
-        self._filled = ""  # what this notebook put into the file last
+        self._cell = FillCell(puzzle)
+        self._devices: tuple[str, ...] = ()
         self._workers: tuple[Worker, ...] = ()
+        self._turns = Lock()
+        self._watching: Watching | None = None
 
     def warm(self) -> None:
         """Start the worker processes, so that they are warm when the first attempt comes."""
         if not self._workers:
-            self._workers = tuple(
-                Worker(device) for device in devices_for_check(default_device(), self.puzzle.also_on_cpu)
-            )
+            self._devices = devices_for_check(default_device(), self.puzzle.also_on_cpu)
+            self._workers = tuple(map(Worker, self._devices))
 
     def fill(self, code: str) -> None:
         """Put code into the learner's file, and check it. This is what the cell `%%fill` does."""
-        try:
-            in_file = attempts.read_attempt(self.puzzle)
-            if is_attempted(code):
-                attempts.write_attempt(self.puzzle, code)
-                if is_attempted(in_file) and in_file not in (self._filled, attempts.read_attempt(self.puzzle)):
-                    text = _("The file had other code; it is kept in {folder}.")
-                    self._say(text.format(folder=attempts.history_folder(self.puzzle)))
-                self._filled = attempts.read_attempt(self.puzzle)
-            elif is_attempted(in_file):
-                text = _("This cell is still empty, but {file} has code: it is kept, and checked by p.check().")
-                self._say(text.format(file=self.puzzle.problem_name))
+        with self._turn():
+            try:
+                is_to_be_checked, told = self._cell.run(code)
+            except (RegionError, OSError, UnicodeDecodeError) as error:
+                self._say(look(self.puzzle).problem or str(error), FAILED)
                 return
-        except RegionError as error:
-            self._say(str(error), FAILED)
-            return
-        self.check()
+            if told:
+                self._say(told)
+            if is_to_be_checked:
+                self._check(look(self.puzzle), Place())
 
     def check(self, seed: int | None = None) -> None:
         """Check the learner's file on all sizes. An unchanged file is not run again, unless a seed is given."""
-        try:
-            text = attempts.take_attempt(self.puzzle)
-        except RegionError as error:
-            self._say(str(error), FAILED)
+        with self._turn():
+            self._check(look(self.puzzle), Place(), seed)
+
+    def watch(self, on: bool = True) -> None:
+        """Check the learner's file by itself whenever it is saved, in whatever editor. `p.watch(False)` ends it."""
+        if self._watching is not None:
+            self._watching.end()
+            self._watching = None
+        if not on:
+            self._say(_("{file} is not watched any more.").format(file=self.puzzle.problem_name))
             return
-        if seed is None and self.verdict is not None and text == self._checked_text:
-            display(HTML(verdict_html(self.verdict)))
-            return
-        verdict = check_at_once(self.puzzle, text)
-        self.verdict = verdict or self._run(text, seed)
-        self._checked_text = text if self.verdict.outcome != STOPPED else ""
-        if verdict is not None:
-            display(HTML(verdict_html(verdict)))
+        place = Place(watching.heading(self.puzzle))
+        with self._turn():
+            now = look(self.puzzle)
+            self._check(now, place)  # here, so that the cells below have its verdict
+
+        def check(saved: Saved, go_on: Callable[[], None]) -> None:
+            with self._turns:
+                go_on()  # it may have been some time until it was our turn
+                self._check(saved, place, go_on=go_on)
+
+        self._watching = Watching(self.puzzle, place, check, now)
 
     def picture(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
         """What the learner's launches did, to look at, to play and to step through. `blocks` chooses those of a large
@@ -138,34 +145,21 @@ class NotebookPuzzle:
         name = str(self.puzzle.python_file.relative_to(rooms.ROOT))
         return HTML(source_html(self.puzzle.python_file.read_text(), name))
 
-    def hint(self) -> HTML:
-        """The hints, each one folded: they help more when one asks for them one at a time."""
-        hints = self.puzzle.hints
-        title = _("Hint {number} of {count}")
-        return HTML(
-            "".join(
-                folded_html(title.format(number=number, count=len(hints)), text_html(_(hint)))
-                for number, hint in enumerate(hints, 1)
-            )
-        )
+    def hint(self) -> Panel:
+        """The hints, one at a time: each one is shown when the learner asks for it, and stays."""
+        return hint_panel(self.puzzle)
 
-    def reveal(self) -> HTML:
-        """A solution, folded, and why it is so."""
-        solution = read_region(self.puzzle.solution_file.read_text()).code
-        attempted = self.verdict is not None and self.verdict.outcome != NOT_ATTEMPTED
-        title = (
-            _("A solution")
-            if attempted
-            else _("A solution (you have not tried yet: it is worth more after an attempt)")
-        )
-        return HTML(folded_html(title, source_html(solution) + text_html(_(self.puzzle.explanation))))
+    def reveal(self) -> Panel:
+        """A solution, why it is so, and how it differs from the learner's code. Asks first."""
+        return reveal_panel(self.puzzle)
+
+    def history(self) -> Panel:
+        """The versions of the learner's file, to look at and to restore."""
+        return History(self.puzzle).panel()
 
     def reset(self) -> None:
         """Empty the region again. What it held is kept in the history."""
-        attempts.reset(self.puzzle)
-        self.verdict = None
-        text = _("{file} is as it was at first. Your versions are in {folder}.")
-        self._say(text.format(file=self.puzzle.problem_name, folder=attempts.history_folder(self.puzzle)))
+        self._say(reset_sentence(self.puzzle))
 
     def vector_widths(self) -> None:
         """How `foreach` divides the work on each device: runs the learner's op with a function that gives back its
@@ -185,38 +179,92 @@ class NotebookPuzzle:
 
         self._watch(run)
 
-    def _run(self, op_text: str, seed: int | None) -> Verdict:
-        """Run the attempt in the worker."""
-        found: list[Verdict] = []
+    def _check(
+        self, saved: Saved, place: Place, seed: int | None = None, go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """Check what the file holds, and show in a place what is to be said of it."""
+        if saved.problem:
+            place.show(message_html(saved.problem, FAILED))
+            return
+        text = saved.text
+        attempts.remember(self.puzzle, text)
+        if seed is not None or self.verdict is None or text != self._checked_text:
+            self.verdict, self._checked_text = None, ""
+            self.verdict = self._known_verdict(text, seed) or self._run(text, seed, place, go_on)
+            self._checked_text = text if self.verdict.outcome != STOPPED else ""
+            record(self.puzzle, text, self.verdict)
+        place.show(verdict_html(self.verdict))
 
-        def run(progress: Progress) -> str:
-            found.append(check_op(self.puzzle, op_text, self._workers, progress, seed))
-            return verdict_html(found[0])
+    def _known_verdict(self, text: str, seed: int | None) -> Verdict | None:
+        """The verdict where nothing needs to be run for it."""
+        verdict = check_at_once(self.puzzle, text)
+        if verdict is None and seed is None:
+            self.warm()
+            verdict = check_known(self.puzzle, text, self._devices)
+        return verdict
 
-        stopped = self._watch(run)
-        return stopped or found[0]
+    def _run(self, text: str, seed: int | None, place: Place, go_on: Callable[[], None]) -> Verdict:
+        """Run the attempt in the workers."""
+        is_new = seed is None or check_known(self.puzzle, text, self._devices) is None
 
-    def _watch(self, run: Callable[[Progress], str]) -> Verdict | None:
-        """Run something in the workers, showing progress where its result will stand; the verdict if it was stopped."""
-        self.warm()
-        start = time.monotonic()
-        place = display(HTML(""), display_id=True)
-
-        def progress(stage: str) -> None:
-            text = _("{seconds:.0f} s: {stage} …").format(seconds=time.monotonic() - start, stage=_(STAGES[stage]))
-            place.update(HTML(message_html(text)))
+        def run(progress: Progress) -> Verdict:
+            return check_op(self.puzzle, text, self._workers, progress, seed)
 
         try:
-            place.update(HTML(run(progress)))
+            return self._wait(run, place, go_on, learn=is_new)
         except WorkerLost as error:
-            verdict = Verdict(self.puzzle.id, STOPPED, str(error))
-            place.update(HTML(verdict_html(verdict)))
-            return verdict
-        except KeyboardInterrupt:
-            text = _("You interrupted the attempt. A new worker is starting; run the cell again when you like.")
-            place.update(HTML(verdict_html(Verdict(self.puzzle.id, STOPPED, text))))
+            return Verdict(self.puzzle.id, STOPPED, str(error))
+
+    def _watch(self, run: Callable[[Progress], str]) -> None:
+        """Run something in the workers, showing progress where its result will stand."""
+        place = Place()
+        with self._turn():
+            try:
+                place.show(self._wait(run, place))
+            except WorkerLost as error:
+                place.show(verdict_html(Verdict(self.puzzle.id, STOPPED, str(error))))
+
+    def _wait(
+        self,
+        run: Callable[[Progress], Result],
+        place: Place,
+        go_on: Callable[[], None] = lambda: None,
+        learn: bool = False,
+    ) -> Result:
+        """Run something in the workers, with a bar and a button in a place; with `learn`, the next bar knows how long
+        it took. Raises Interrupted where the learner ended it, which has been shown; and what `run` and `go_on` raise.
+        """
+        self.warm()
+        waiting = place.wait(Estimate(self.puzzle, self._devices))
+
+        def hear(stage: str) -> None:
+            go_on()
+            waiting(stage)
+
+        try:
+            result = run(hear)
+        except (KeyboardInterrupt, Cancelled):
+            text = _("You stopped the attempt. A new worker is starting; run the cell again when you like.")
+            self.verdict = Verdict(self.puzzle.id, STOPPED, text)
+            place.show(verdict_html(self.verdict))
             raise Interrupted from None
-        return None
+        else:
+            if learn:
+                waiting.estimate.remember()
+            return result
+        finally:
+            place.done(waiting)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One at a time uses the workers: a cell waits until a check that is under way has come to its end."""
+        if not self._turns.acquire(blocking=False):
+            self._say(_("The watch is just checking {file}: wait a moment.").format(file=self.puzzle.problem_name))
+            self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _views(self) -> dict[str, Any]:
         """The launches to draw, by the names of their cases; says why where there are none."""
@@ -224,7 +272,8 @@ class NotebookPuzzle:
 
     def _launched_cases(self) -> dict[str, CaseResult]:
         """The cases with a launch to draw, by their names; says why where there are none."""
-        verdict = self.verdict
+        with self._turn():
+            verdict = self.verdict
         if verdict is None or verdict.outcome == NOT_ATTEMPTED:
             self._say(
                 _("There is no launch to draw yet: fill in the `%%fill` cell and run it, then run this cell again.")
