@@ -26,8 +26,8 @@ from workbook.laboratory.experiments import (
 )
 from workbook.laboratory.mistakes import MISTAKES, Mistake, changed_text, explain
 from workbook.language import N_, _, ngettext
-from workbook.notebook.waiting import Interrupted
 from workbook.notebook.rendering import CODE, folded_html, message_html, source_html, text_html
+from workbook.notebook.waiting import Interrupted
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED
 from workbook.worker import Worker, WorkerLost
 
