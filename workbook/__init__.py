@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
+
     from workbook.laboratory.notebook import Laboratory
     from workbook.notebook.puzzle import NotebookPuzzle
 
@@ -19,3 +21,19 @@ def open_laboratory() -> "Laboratory":
     from workbook.laboratory.notebook import open_laboratory as open_in_notebook
 
     return open_in_notebook()
+
+
+def machine() -> None:
+    """Open the device that attempts run on, and say what it is."""
+    from workbook.notebook.start import show_machine
+
+    show_machine()
+
+
+def overview() -> "HTML":
+    """All puzzles, with links to their notebooks and how far the learner has come."""
+    from IPython.display import HTML
+
+    from workbook.notebook.start import overview_html
+
+    return HTML(overview_html())

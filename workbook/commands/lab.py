@@ -8,7 +8,6 @@ from typing import NoReturn
 
 from workbook import language, rooms
 from workbook.language import N_
-from workbook.puzzles import all_puzzles
 
 SUMMARY = N_("open the workbook in JupyterLab")
 NOTES = N_("Further arguments go to JupyterLab, as in `workbook lab --no-browser --port 9999`.")
@@ -19,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> NoReturn:
-    first = next(iter(all_puzzles().values()))
-    command = [sys.executable, "-m", "jupyterlab", str(language.notebook_file(first.notebook))]
+    command = [sys.executable, "-m", "jupyterlab", str(language.notebook_file("00_start_here.ipynb"))]
     # The whole checkout, so that the file that one fills in can be opened in Lab too.
     command.append(f"--ServerApp.root_dir={rooms.ROOT}")
     # Lab's question whether it may fetch news would lie over the notebook.
