@@ -57,6 +57,7 @@ WRONG = [
     ("missing-target", "foreach[](add_one, output, ctx)", (1, 1), "for which device"),
     ("fixed-target", 'foreach[target="gpu"](add_one, output, ctx)', (1, 9), 'always "gpu"'),
     ("fixed-target", "comptime t = 'cpu'\nforeach[target=t](add_one, output, ctx)", (2, 9), "always 'cpu'"),
+    ("unknown-parameter", "foreach[device=target](add_one, output, ctx)", (1, 9), "no parameter `device`"),
     ("target-by-position", "foreach[target](add_one, output, ctx)", (1, 9), "`foreach[target=target]`"),
     ("target-by-position", 'foreach["gpu"](add_one, output, ctx)', (1, 9), "by keyword"),
     ("target-in-parentheses", "foreach(add_one, output, ctx, target=target)", (1, 31), "square brackets"),

@@ -105,6 +105,13 @@ def unknown_keyword(call: Call, region: Region) -> Iterator[Finding]:
             yield make_finding("unknown-keyword", argument.first, message, keyword=keyword, names=names)
 
 
+def unknown_parameter(call: Call, region: Region) -> Iterator[Finding]:
+    message = _("`foreach` has no parameter `{keyword}` in its square brackets; the device is `target=target`.")
+    for argument in call.parameters or ():
+        if argument.keyword and argument.keyword.text in ("device", "Target", "targets", "ctx"):
+            yield make_finding("unknown-parameter", argument.keyword, message, keyword=argument.keyword.text)
+
+
 def function_called(call: Call, region: Region) -> Iterator[Finding]:
     message = _("`{name}` is called here. Give `foreach` the name alone: it is `foreach` that calls it.")
     for argument in call.arguments or ():
@@ -222,6 +229,7 @@ CALL_RULES = (
     target_by_position,
     target_in_parentheses,
     unknown_keyword,
+    unknown_parameter,
     function_called,
     input_passed,
     arguments_in_order,

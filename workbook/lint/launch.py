@@ -6,12 +6,13 @@ their texts.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from workbook.language import _, ngettext
+from workbook.language import N_, _, ngettext
 from workbook.lint.mojo_source import (
     BUILTINS,
     CLOSER,
@@ -62,10 +63,39 @@ OLD_METHODS = frozenset(
     for flavour in ("checked", "unchecked", "experimental")
 )
 METHODS_THAT_LAUNCH_NOTHING = words(
-    "synchronize enqueue_memset enqueue_copy enqueue_create_buffer enqueue_create_host_buffer name api id"
+    """synchronize enqueue_memset enqueue_copy enqueue_create_buffer enqueue_create_host_buffer compile_function
+    name api id"""
 )
+# What a launch is called elsewhere; the DeviceContext has no such methods.
+OTHER_WORDS_FOR_LAUNCH = words("launch run launch_kernel run_kernel execute call start dispatch submit")
 EXISTING_METHODS = METHODS_THAT_LAUNCH_NOTHING | {LAUNCH, "enqueue_cpu_function"}
-NEED_A_VALUE = words("= + - / // % **")
+NEED_A_VALUE = words(". = + - / // % **")
+
+# What Mojo does not read, and the characters that are meant: those of Korean and Chinese keyboards have NFKC.
+LOOK_ALIKES = {
+    **dict.fromkeys("“”„‟″", '"'),
+    **dict.fromkeys("‘’‚‛′", "'"),
+    **dict.fromkeys("‐‑‒–—−", "-"),
+    **dict.fromkeys("、，", ","),
+    "×": "*",
+    "·": "*",
+    "÷": "//",
+    "⁄": "/",
+    "【": "[",
+    "】": "]",
+    "「": "[",
+    "」": "]",
+}
+
+# What stands at the beginning of a line that was copied with more than its code.
+STRAY_BEGINNINGS = {
+    "//": N_("A comment begins with `#` in Mojo, not with `//`."),
+    "/*": N_("A comment begins with `#` in Mojo; there is no `/* … */`."),
+    "```": N_("This line is a mark of Markdown around the code, not code: delete it."),
+    ">>>": N_("`>>>` is the prompt of a console, not code: delete it."),
+    "%": N_("Only the first line of a cell can be a magic command such as `%%fill`: delete this one."),
+    "!": N_("Here stands Mojo, not a command of a notebook or a shell: delete this line."),
+}
 ONLY_ON_A_GPU = words("thread_idx block_idx global_idx block_dim grid_dim lane_id warp_id barrier")
 
 
@@ -86,6 +116,10 @@ class Kernel:
     function: Function
     given: tuple[Argument, ...] | None
 
+    @property
+    def runs_on_a_gpu(self) -> bool:
+        return any(token.text in ONLY_ON_A_GPU for token in self.function.body)
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -97,6 +131,7 @@ class Region:
     """The learner's text, and what it may refer to."""
 
     def __init__(self, text: str, op_text: str, modules: Mapping[str, str]) -> None:
+        self.text = text
         self.op_text = op_text
         self.modules = modules
         self.tokens = tokenize(text)
@@ -153,6 +188,16 @@ class Region:
     def calls(self) -> list[Call]:
         """The calls in which the syntax must be right: of enqueue_function, and of foreach."""
         return [launch.call for launch in self.launches] + find_calls(self.code, "foreach")
+
+    def kernel_meant(self, token: Token) -> str | None:
+        """The op's kernel, where `token` stands for one in a launch and the op has a single one."""
+        kernels = [
+            name
+            for name in self.op_names
+            if (kernel := self.kernel([Token("name", name, 0, 0, 0)])) and kernel.runs_on_a_gpu
+        ]
+        named = [call.parameters[0].first for call in find_calls(self.code, LAUNCH) if call.parameters]
+        return kernels[0] if len(kernels) == 1 and token in named else None
 
     def _launched(self, call: Call) -> Kernel | None:
         for argument in call.parameters or ():
@@ -219,8 +264,9 @@ def lint(region: str, op_text: str, kernel_texts: Mapping[str, str]) -> list[Fin
 
     findings = [finding for rule in REGION_RULES for finding in rule(learner)]
     for launch in learner.launches:
-        findings += [finding for rule in CALL_RULES for finding in rule(launch, learner)]
-    if len(learner.launches) == 1:
+        form = [finding for rule in FORM_RULES for finding in rule(launch, learner)]
+        findings += form or [finding for rule in CALL_RULES for finding in rule(launch, learner)]
+    if len(learner.launches) == 1 and not any(finding.rule.startswith("kernel-") for finding in findings):
         # Of several launches one may stand in a branch that is never taken: only what is wrong anywhere counts there.
         findings += [finding for rule in KERNEL_RULES for finding in rule(learner.launches[0], learner)]
     if not findings:
@@ -243,6 +289,48 @@ def code_list(names: list[str]) -> str:
 
 
 # Syntax: the first finding is the only one reported
+
+
+def stray_beginning(region: Region) -> Iterator[Finding]:
+    for statement in region.statements:
+        first = statement.tokens[0]
+        for beginning, message in STRAY_BEGINNINGS.items():
+            if region.text.startswith(beginning, first.start):
+                yield make_finding("stray-beginning", first, _(message))
+
+
+def foreign_character(region: Region) -> Iterator[Finding]:
+    """A character that Mojo does not read: code is ASCII, but for strings and comments."""
+    end = 0
+    for token in [*region.tokens, Token("newline", "", len(region.text), 0, 0)]:
+        readable = token.kind in ("comment", "string", "unterminated") or token.text.startswith("`")
+        for start, text in ((end, region.text[end : token.start]), (token.start, "" if readable else token.text)):
+            for offset, character in enumerate(text):
+                if not character.isascii() or (character in "\\?$" and text is token.text):
+                    yield _foreign(character, _token_at(region.text, start + offset))
+                    return
+        end = token.end
+
+
+def _foreign(character: str, at: Token) -> Finding:
+    meant = LOOK_ALIKES.get(character) or unicodedata.normalize("NFKC", character)
+    if unicodedata.category(character) in ("Zs", "Cf"):
+        name = unicodedata.name(character, "").lower()
+        message = _("Here stands an invisible character that Mojo does not read ({name}): delete it, or type a space.")
+        return make_finding("foreign-character", at, message, name=name)
+    if character == "…":
+        message = _("`…` stands for something that is left out: write it out.")
+        return make_finding("foreign-character", at, message)
+    if meant.isascii() and meant != character:
+        message = _("Mojo does not read the character `{character}`: type `{meant}`.")
+        return make_finding("foreign-character", at, message, character=character, meant=meant)
+    message = _("Mojo does not read the character `{character}`, except in strings and comments.")
+    return make_finding("foreign-character", at, message, character=character)
+
+
+def _token_at(text: str, position: int) -> Token:
+    line = text.count("\n", 0, position) + 1
+    return Token("operator", text[position], position, line, position - text.rfind("\n", 0, position))
 
 
 def unclosed_string(region: Region) -> Iterator[Finding]:
@@ -281,8 +369,102 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
                 return
     if still_open:
         opener = still_open[-1]
+        inner = _closed_too_late(region.code, opener) if opener.text == "(" else None
+        if inner is not None:
+            opener, keyword = inner
+            message = _("The `{opener}` that opens here is not closed before `{keyword}=`: a `{closer}` is missing.")
+            values = {"opener": opener.text, "closer": CLOSER[opener.text], "keyword": keyword}
+            yield make_finding("unclosed-bracket", opener, message, **values)
+            return
         message = _("The `{opener}` that opens here is never closed: a `{closer}` is missing.")
         yield make_finding("unclosed-bracket", opener, message, opener=opener.text, closer=CLOSER[opener.text])
+
+
+def _closed_too_late(code: Sequence[Token], opener: Token) -> tuple[Token, str] | None:
+    """The bracket that took the place of the one that is open: inside it stands a size of the launch."""
+    inside = code[code.index(opener) + 1 :]
+    brackets: list[Token] = []
+    for token, after in pairwise(inside):
+        if token.kind == "open":
+            brackets.append(token)
+        elif token.kind == "close" and brackets:
+            brackets.pop()
+        elif brackets and token.text in ("grid_dim", "block_dim") and after.text == "=":
+            return brackets[-1], token.text
+    return None
+
+
+def comment_of_another_language(region: Region) -> Iterator[Finding]:
+    """`//` after a launch, which has no value that could be divided."""
+    message = _(STRAY_BEGINNINGS["//"])
+    for statement in region.statements:
+        call = next((call for name in (LAUNCH, "foreach") for call in find_calls(statement.tokens, name)), None)
+        if call is None or call.name not in statement.tokens[:3]:
+            continue
+        for token, depth in with_depth(statement.tokens):
+            if depth == 0 and token.text == "//":
+                yield make_finding("stray-beginning", token, message)
+                break
+
+
+def semicolon_in_brackets(region: Region) -> Iterator[Finding]:
+    message = _("Between arguments stands a comma: write `,` where this `;` stands, which ends a statement.")
+    for token, depth in with_depth(region.code):
+        if depth > 0 and token.text == ";":
+            yield make_finding("semicolon", token, message)
+
+
+def launch_of_cuda(region: Region) -> Iterator[Finding]:
+    message = _(
+        "`<<<…>>>` is CUDA's way to launch. Here it is `{context}.enqueue_function[…](…)`: the kernel in the square "
+        "brackets, and in the parentheses its arguments, `grid_dim=…` and `block_dim=…`."
+    )
+    for first, second in pairwise(region.code):
+        if first.text == "<<" and second.text == "<" and second.start == first.end:
+            yield make_finding("cuda-launch", first, message, context=region.context or "ctx")
+
+
+def other_brackets(region: Region) -> Iterator[Finding]:
+    """`<…>` or `{…}` where square brackets belong: right code compares no function, and opens no bracket before `<`."""
+    message = _("Compile-time parameters stand in square brackets: write `[…]` instead of `{given}`.")
+    for before, token in pairwise(region.code):
+        after_a_function = before.text in (LAUNCH, "foreach") or before.text in region.kernels
+        if token.text == "<" and (after_a_function or before.kind == "open"):
+            yield make_finding("other-brackets", token, message, given="<…>")
+        elif token.text == "{" and after_a_function:
+            yield make_finding("other-brackets", token, message, given="{…}")
+
+
+def closed_too_early(region: Region) -> Iterator[Finding]:
+    message = _("The parentheses are closed before `{keyword}=…`: the `)` belongs behind it.")
+    for statement in region.statements:
+        tokens = list(with_depth(statement.tokens))
+        for (comma, depth), (name, _depth), (equals, _deeper) in zip(tokens, tokens[1:], tokens[2:], strict=False):
+            if depth == 0 and comma.text == "," and name.text in ("grid_dim", "block_dim") and equals.text == "=":
+                yield make_finding("closed-too-early", name, message, keyword=name.text)
+                break
+
+
+def ellipsis_as_argument(region: Region) -> Iterator[Finding]:
+    message = _("`...` stands for something that is left out: write it out.")
+    for call in region.calls:
+        for argument in call.arguments or ():
+            if text_of(argument.value) == "...":
+                yield make_finding("ellipsis", argument.value[0], message)
+
+
+def size_is_no_name(region: Region) -> Iterator[Finding]:
+    """`grid-dim=2` and the like: no name has such a sign in it."""
+    message = _("A keyword is one name: write `{keyword}=…`, not `{given}=…`.")
+    for launch in region.launches:
+        for argument in launch.call.positional:
+            before = [token.text for token in argument.value]
+            if "=" not in before[2:]:  # at 1 it is a keyword that has no value
+                continue
+            given = "".join(before[: before.index("=")])
+            for keyword in ("grid_dim", "block_dim"):
+                if "".join(filter(str.isalpha, given.lower())) == keyword.replace("_", ""):
+                    yield make_finding("keyword-not-a-name", argument.first, message, keyword=keyword, given=given)
 
 
 def old_statement(region: Region) -> Iterator[Finding]:
@@ -306,9 +488,12 @@ def keyword_without_equals(region: Region) -> Iterator[Finding]:
     for launch in region.launches:
         for argument in launch.call.positional:
             name = argument.value[0]
-            sign = text_of(argument.value[1:2])
-            if sign in (":", "==") and name.text in LAUNCH_KEYWORDS - region.names.keys():
+            sign = "".join(token.text for token in argument.value[1:3] if token.kind == "operator")
+            if sign in (":", "==", ":=") and name.text in LAUNCH_KEYWORDS - region.names.keys():
                 yield make_finding("keyword-without-equals", name, message, keyword=name.text, sign=sign)
+        for keyword, argument in launch.call.keywords.items():
+            if argument.value[0].text == ">":
+                yield make_finding("keyword-without-equals", argument.first, message, keyword=keyword, sign="=>")
 
 
 def missing_comma(region: Region) -> Iterator[Finding]:
@@ -330,6 +515,10 @@ def missing_value(region: Region) -> Iterator[Finding]:
             last = argument.value[-1]
             if last.text in NEED_A_VALUE:
                 yield make_finding("missing-value", last, message, sign=last.text)
+    for statement in region.statements:
+        last = statement.tokens[-1]
+        if last.text in NEED_A_VALUE:
+            yield make_finding("missing-value", last, message, sign=last.text)
 
 
 # The region as a whole
@@ -341,15 +530,32 @@ def unknown_name(region: Region) -> Iterator[Finding]:
     message = _("`{name}` does not exist here; did you mean `{suggestion}`?")
     receivers = [call.receiver for call in find_calls(region.code, LAUNCH)]
     reported = set()
+    modules = {(finding.line, finding.column) for finding in module_of_a_kernel(region)}
     for token in _references(region):
         name = token.text
-        if name in region.names or name in BUILTINS or name in reported:
+        if (token.line, token.column) in modules or name in region.names or name in BUILTINS or name in reported:
             continue
         # What launches is the context, whatever it is called elsewhere: `device.enqueue_function` for `ctx.…`
-        suggestion = region.context if token in receivers else _near(name, region)
+        suggestion = region.context if token in receivers else region.kernel_meant(token) or _near(name, region)
         if suggestion:
             reported.add(name)
             yield make_finding("unknown-name", token, message, name=name, suggestion=suggestion)
+
+
+def module_of_a_kernel(region: Region) -> Iterator[Finding]:
+    """`kernels.conv1d.conv1d_kernel`: the op imports the function, and so knows it without its module."""
+    message = _("`{name}` is imported already: write it alone, without `{module}`.")
+    for before, token in pairwise(region.code):
+        if before.text == "." and token.text in region.kernels:
+            chain = [before]
+            for earlier in reversed(region.code[: region.code.index(before)]):
+                if earlier.text == "." or (earlier.kind == "name" and chain[0].text == "."):
+                    chain.insert(0, earlier)
+                else:
+                    break
+            if chain[0].kind == "name" and chain[0].text not in region.names:
+                module = "".join(part.text for part in chain)
+                yield make_finding("module-of-kernel", chain[0], message, name=token.text, module=module)
 
 
 def _references(region: Region) -> Iterator[Token]:
@@ -392,6 +598,12 @@ def unknown_method(region: Region) -> Iterator[Finding]:
         elif method.text in OLD_METHODS:
             message = _("`{old}` belongs to an older Mojo and has been removed: write `{new}`.")
             yield make_finding("old-mojo", method, message, old=method.text, new=method.text.rsplit("_", 1)[0])
+        elif method.text in OTHER_WORDS_FOR_LAUNCH:
+            message = _(
+                "`{context}` has no method `{method}`; a kernel is launched with `{context}.{suggestion}[…](…)`."
+            )
+            values = {"context": context.text, "method": method.text, "suggestion": LAUNCH}
+            yield make_finding("unknown-method", method, message, **values)
         elif method.text not in EXISTING_METHODS and difflib.get_close_matches(method.text, [LAUNCH], cutoff=0.8):
             message = _("`{context}` has no method `{method}`; did you mean `{suggestion}`?")
             values = {"context": context.text, "method": method.text, "suggestion": LAUNCH}
@@ -415,6 +627,14 @@ def missing_var(region: Region) -> Iterator[Finding]:
                 yield make_finding("missing-var", statement.tokens[0], message, name=name)
 
 
+def compiled_twice(region: Region) -> Iterator[Finding]:
+    message = _("The kernel is named once now; `{method}[kernel, kernel]` was the form of an older Mojo.")
+    for call in find_calls(region.code, "compile_function"):
+        kernels = [argument for argument in call.parameters or () if argument.keyword is None]
+        if len(kernels) > 1 and all(region.kernel(kernel.value) for kernel in kernels[:2]):
+            yield make_finding("kernel-twice", kernels[1].first, message, method=call.name.text)
+
+
 def missing_context(region: Region) -> Iterator[Finding]:
     message = _("`enqueue_function` is a method of the DeviceContext: write `{context}.enqueue_function`.")
     for launch in region.launches:
@@ -434,7 +654,7 @@ def kernel_called_directly(region: Region) -> Iterator[Finding]:
         for token in argument.value
     }
     for name, kernel in region.kernels.items():
-        if not any(token.text in ONLY_ON_A_GPU for token in kernel.function.body):
+        if not kernel.runs_on_a_gpu:
             continue
         for statement in region.statements:
             if _is_host_code(statement):
@@ -452,8 +672,11 @@ def nothing_launched(region: Region) -> Iterator[Finding]:
     """Code that cannot launch anything, since it does nothing with the DeviceContext that could."""
     if region.context is None or not region.statements:
         return
+    alone = {statement.tokens[0] for statement in region.statements if len(statement.tokens) == 1}
     for index, token in enumerate(region.code):
         following = [after.text for after in region.code[index + 1 : index + 3]]
+        if token in alone and token.text != LAUNCH:
+            continue
         if token.text == region.context:
             if following[:1] != ["."] or following[-1] not in METHODS_THAT_LAUNCH_NOTHING:
                 return
@@ -476,6 +699,20 @@ def _may_hold_context(name: str, region: Region) -> bool:
 
 
 # The call of enqueue_function
+
+
+def kernel_is_none(launch: Launch, region: Region) -> Iterator[Finding]:
+    """Text, or a struct, where the kernel is to be named."""
+    for argument in [*(launch.call.parameters or ()), *(() if launch.call.parameters else launch.call.positional)][:1]:
+        first = argument.value[0]
+        definition = region.names.get(first.text)
+        meant = region.kernel_meant(first) or "kernel"
+        if first.kind == "string":
+            message = _("The kernel is named without quotes, in square brackets: `enqueue_function[{kernel}[…]](…)`.")
+            yield make_finding("kernel-is-text", first, message, kernel=meant)
+        elif definition and definition.kind == "struct" and first.text in region.op_text and launch.call.parameters:
+            message = _("`{name}` is the struct of the op, not a kernel: name `{kernel}` here.")
+            yield make_finding("kernel-is-struct", first, message, name=first.text, kernel=meant)
 
 
 def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -513,6 +750,11 @@ def kernel_called_in_brackets(launch: Launch, region: Region) -> Iterator[Findin
 
 def launch_not_called(launch: Launch, region: Region) -> Iterator[Finding]:
     message = _("The launch has no parentheses: the kernel's arguments, `grid_dim` and `block_dim` go into them.")
+    if launch.call.arguments is None and launch.call.parameters is None:
+        message = _(
+            "Here stands the name `enqueue_function` alone. After it the kernel goes into square brackets, and its "
+            "arguments, `grid_dim` and `block_dim` go into parentheses."
+        )
     if launch.call.arguments is None:
         yield make_finding("launch-not-called", launch.call.name, message)
 
@@ -845,16 +1087,34 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
 
 
 SYNTAX_RULES = (
+    stray_beginning,
+    foreign_character,
     unclosed_string,
     unbalanced_bracket,
     old_statement,
+    comment_of_another_language,
+    semicolon_in_brackets,
+    launch_of_cuda,
+    other_brackets,
+    closed_too_early,
+    size_is_no_name,
     keyword_without_equals,
     missing_comma,
     missing_value,
+    ellipsis_as_argument,
 )
-REGION_RULES = (unknown_name, unknown_method, missing_var, missing_context, kernel_called_directly)
+REGION_RULES = (
+    module_of_a_kernel,
+    unknown_name,
+    unknown_method,
+    compiled_twice,
+    missing_var,
+    missing_context,
+    kernel_called_directly,
+)
+FORM_RULES = (kernel_is_none, kernel_missing)
+"""What makes the call none of a kernel: other mistakes in it are not reported beside it."""
 CALL_RULES = (
-    kernel_missing,
     kernel_twice,
     kernel_called_in_brackets,
     launch_not_called,

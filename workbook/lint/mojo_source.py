@@ -255,7 +255,7 @@ def find_calls(tokens: Iterable[Token], name: str) -> list[Call]:
     calls = []
     for index, token in enumerate(code):
         before = code[index - 1].text if index else ""
-        if token.text == name and before not in ("def", "import", "as"):
+        if token.text == name and before not in ("def", "from", "import", "as"):
             parameters, after = read_group(code, index + 1, "[")
             arguments, _ = read_group(code, after, "(")
             receiver = code[index - 2] if before == "." and index > 1 else None

@@ -122,10 +122,35 @@ def lint_torch(region: str, program: str, kernel_texts: Mapping[str, str]) -> li
     try:
         code = Code(region, program)
     except SyntaxError as error:
-        text = _("Python does not understand this line: {reason}.").format(reason=error.msg)
+        text = _not_python(region, error)
         return [Finding("syntax", text, min(error.lineno or 1, len(region.splitlines())), error.offset or 1)]
     found = {(finding.line, finding.column): finding for rule in reversed(RULES) for finding in rule(code)}
     return sorted(found.values(), key=lambda finding: (finding.line, finding.column))
+
+
+def _not_python(region: str, error: SyntaxError) -> str:
+    """What is wrong with a line that Python cannot read; in its own words only where they are not vague."""
+    lines = region.splitlines()
+    line = lines[min(error.lineno or 1, len(lines)) - 1].strip()
+    first = line.partition(" ")[0]
+    if line.startswith("```"):
+        return _("This line is a mark of Markdown around the code, not code: delete it.")
+    if line.startswith(">>>"):
+        return _("`>>>` is the prompt of a console, not code: delete it.")
+    if line.startswith("%"):
+        return _("Only the first line of a cell can be a magic command such as `%%fill`: delete this one.")
+    if first in ("var", "let", "const", "auto", "comptime", "alias"):
+        return _("Python has no `{word}`: write the name alone, `output = …`.").format(word=first)
+    if line.endswith((".", "=", ",", "(", "[")) and error.msg == "invalid syntax":
+        return _("Something is missing after `{sign}`.").format(sign=line[-1])
+    character = line and region and error.msg.startswith("invalid ") and next((c for c in line if not c.isascii()), "")
+    if character:
+        return _("Python does not read the character `{character}` in code: type its plain form.").format(
+            character=character
+        )
+    if "Maybe you meant '=='" in error.msg and "{" in line:
+        return _('In a dictionary a colon stands between a name and its value: `{{"input_size": …}}`.').format()
+    return _("Python does not understand this line: {reason}.").format(reason=error.msg.rstrip(".?"))
 
 
 def _finding(rule: str, node: ast.expr | ast.stmt, message: str) -> Finding:
@@ -139,8 +164,19 @@ def unknown_name(code: Code) -> Iterator[Finding]:
         known |= set(_bound(statement)) if not isinstance(statement, Function) else {statement.name}
         if isinstance(statement, Function) and statement.name == FUNCTION:
             known |= set(_bound(statement))
-    for node in code.nodes:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in known:
+    names = [node for node in code.nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    told = set()
+    for node in sorted(names, key=lambda name: (name.lineno, name.col_offset)):
+        if node.id not in known | told:
+            told.add(node.id)
+            if node.id in SIZES:
+                text = _('The names of parameters are text: write `"{name}"`, in quotes.')
+                yield _finding("unknown_name", node, text.format(name=node.id))
+                continue
+            if node.id == "output":
+                text = _("There is no `output` yet: make it before the call, with `torch.empty_like(input_tensor)`.")
+                yield _finding("unknown_name", node, text)
+                continue
             near = get_close_matches(node.id, known - set(dir(builtins)), n=1)
             if near:
                 text = _("The name `{name}` does not exist here; did you mean `{suggestion}`?")
@@ -169,7 +205,7 @@ def pytorchs_own(code: Code) -> Iterator[Finding]:
 
 
 def nothing_called(code: Code) -> Iterator[Finding]:
-    if not _mentions(code.tree, "library") and not any(pytorchs_own(code)):
+    if not _mentions(code.tree, "library") and not any(pytorchs_own(code)) and not any(unknown_name(code)):
         yield _finding("nothing_called", code.tree.body[0], _(NOTHING_CALLED))
     for node in code.nodes:
         if isinstance(node, ast.Expr) and (code.is_op(node.value) or code.is_op_with_parameters(node.value)):
