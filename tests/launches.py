@@ -141,7 +141,8 @@ def run(text, grid, block, arrays, arguments, expected, shared_names, case, obse
     except softgpu.KernelError as error:
         fault = str(error)
         fault_at = Fault.of(error) if isinstance(error, softgpu.MemoryFault) else None
-    told = {"case": case, "fault": fault, "fault_at": fault_at}
+    races = [report for one in observers if isinstance(one, softgpu.Racecheck) for report in one.reports]
+    told = {"case": case, "fault": fault, "fault_at": fault_at, "races": races}
     return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, **told)
 
 

@@ -141,11 +141,14 @@ def test_a_race_joins_its_two_threads():
     racecheck = Racecheck()
     body = "st.shared.b32 [%r8], %r9;\nxor.b32 %r8, %r8, 128;"
     view = copy(grid=1, block=64, count=64, body=body, observers=[racecheck])
-    race = launch_data(view, races=racecheck.reports)["races"][0]
+    race = launch_data(view)["races"][0]
     (one_block, one), (other_block, other) = race["threads"]
     assert (one_block, other_block, race["array"]) == (0, 0, "tile")
     assert abs(one - other) == 32
-    assert f"tile[{race['index']}] with no order between" in race["text"]
+    assert race["text"] == (
+        f"Race: thread {one} of block 0 writes tile[{race['index']}], and thread {other} of block 0 reads it, "
+        "with no order between them."
+    )
 
 
 def test_a_matrix_that_foreach_fills():

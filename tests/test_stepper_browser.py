@@ -146,7 +146,7 @@ def test_a_race_is_joined(page, tmp_path):
     view = copy(
         grid=1, block=64, count=64, body="st.shared.b32 [%r8], %r9;\nxor.b32 %r8, %r8, 128;", observers=[racecheck]
     )
-    launch = {"name": "race", **launch_data(view, races=racecheck.reports)}
+    launch = {"name": "race", **launch_data(view)}
     file = tmp_path / "race.html"
     file.write_text(widget.page_of({"strings": widget.strings(), "selected": 0, "launches": [launch]}, "race"))
     page.goto(file.as_uri())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import softgpu
-from softgpu import LaunchTrace, Trace
+from softgpu import LaunchTrace, Racecheck, Report, Severity, Trace
+from softgpu.machine import Launch
 from workbook.devices import describe_device, open_device
 from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
@@ -75,6 +76,8 @@ class Execution:
     """Whether the device records launches."""
     launches: tuple[LaunchTrace, ...] = ()
     """In the order of execution."""
+    races: tuple[tuple[Report, ...], ...] = ()
+    """The races of each launch: accesses with no order between them."""
     launches_by_case: tuple[tuple[LaunchTrace, ...], ...] | None = None
     """The same for each case, where they were run one after the other."""
     failure: Failure | None = None
@@ -83,6 +86,19 @@ class Execution:
 
 Cases = tuple[dict[str, int], ...]
 """The sizes of cases, as Puzzle has them."""
+
+
+class Races(Racecheck):
+    """The races of each launch, beside a Trace's launches. Stores of equal values are none, since their order has no
+    effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches: list[tuple[Report, ...]] = []
+
+    def launch_end(self, launch: Launch) -> None:
+        super().launch_end(launch)
+        self.launches.append(tuple(race for race in self.launch_reports() if race.severity > Severity.INFO))
 
 
 class Executor:
@@ -95,10 +111,10 @@ class Executor:
 
         self.session = InferenceSession(devices=[self.device])
         self.launcher: Launcher | None = None
-        self.trace = Trace()
+        self.trace, self.races = Trace(), Races()
         if kind == "softgpu":
             self.launcher = softgpu.install()
-            self.launcher.observers.append(self.trace)
+            self.launcher.observers += [self.trace, self.races]
             self.launcher.errors_stick = False  # what one attempt breaks must not fail the next
 
     def run(
@@ -145,7 +161,7 @@ class Executor:
         progress("run")
         inputs = [[self._on_device(array) for array in case] for case in cases]
         if self.launcher is not None:
-            self.trace.launches.clear()
+            self.clear_record()
             self.launcher.errors.clear()
         try:
             results = model.execute(*(buffer for case in inputs for buffer in case))
@@ -166,7 +182,13 @@ class Executor:
             )
             # A launch may have failed, and the op have swallowed the error.
             execution = replace(execution, failure=self.launch_failure())
-        return replace(execution, places=tuple(places), launches=tuple(self.trace.launches), seconds=clock.seconds)
+        return replace(
+            execution,
+            places=tuple(places),
+            launches=tuple(self.trace.launches),
+            races=tuple(self.races.launches),
+            seconds=clock.seconds,
+        )
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
         """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
@@ -179,6 +201,11 @@ class Executor:
         kernels = precompile_kernels()
         op = precompile_op(puzzle.id, op_text, kernels)
         python_side(puzzle).main(self.device, [kernels, op])
+
+    def clear_record(self) -> None:
+        """Forget the launches that were recorded."""
+        self.trace.launches.clear()
+        self.races.launches.clear()
 
     def launch_error(self) -> str:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""

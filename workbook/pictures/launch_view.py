@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from softgpu import Report
 from softgpu.trace import Kind, LaunchTrace, Origin, Region, Space
 from workbook.language import N_, _, ngettext
 
@@ -118,16 +119,15 @@ class SharedArray:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """One block that ran. `active` are its threads that touched memory, `writing` those that stored a result."""
+    """One block that ran. `writing` are its threads that stored a result."""
 
     number: int
     index: Dim3
     first: int  # the own number of its first thread
     threads: int
-    active: tuple[int, ...]
     writing: tuple[int, ...]
     barriers: int  # how often a barrier opened
-    shared: tuple[SharedArray, ...]
+    shared: tuple[SharedArray, ...]  # empty in the later blocks of a large launch: see LaunchView.with_shared
 
     @property
     def idle(self) -> tuple[int, ...]:
@@ -151,6 +151,17 @@ class Output:
     expected: float
     ok: bool
     writers: tuple[Thread, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Two accesses to one element with no order between them. The first thread writes; the second one does too if
+    `both_write`, else it reads. `lines` are the PTX lines of the two. `element` is None in memory that has no name."""
+
+    threads: tuple[Thread, Thread]
+    lines: tuple[int, int]
+    element: Element | None
+    both_write: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +196,7 @@ class LaunchView:
     """The shape of the output."""
     loads: Mapping[str, tuple[Loaded, ...]]  # every buffer, the output among them
     strays: tuple[Stray, ...]
+    races: tuple[Race, ...]
     fault: str  # why the launch was cut short, or empty
     fault_at: Fault | None  # the access that cut it short, if it was one
     trace: LaunchTrace = field(repr=False)
@@ -203,6 +215,13 @@ class LaunchView:
             if number not in ran:
                 text = _("There is no block {block} in this launch: blocks {first} to {last} ran.")
                 raise UnknownBlock(text.format(block=number, first=min(ran, default=0), last=max(ran, default=0)))
+
+    def with_shared(self, numbers: Iterable[int]) -> LaunchView:
+        """The same with the shared arrays of these blocks."""
+        wanted = {number for number in numbers if not self.blocks[number].shared}
+        shared = _shared_arrays(self.trace, self.buffers, self.shared_names, self.output, wanted) if wanted else {}
+        blocks = tuple(replace(one, shared=shared[one.number]) if one.number in shared else one for one in self.blocks)
+        return replace(self, blocks=blocks)
 
     def block_name(self, index: Dim3) -> str:
         """block 1, or block (1, 0) in a grid of two dimensions."""
@@ -223,6 +242,7 @@ def launch_view(
     thread_per_element: bool = True,
     output: str = "output",
     case: str = "",
+    races: Iterable[Report] = (),
     fault: str = "",
     fault_at: Fault | None = None,
     rtol: float = 1e-5,
@@ -232,7 +252,8 @@ def launch_view(
 
     `buffers` are the device buffers by the names the learner knows; `output` is the one that `expected` and `got`
     are about. `shared_names` names the shared allocations of the kernel in the order of its source. `case` says
-    what distinguishes this launch from others, as "input_size 28, conv_size 4". `fault` is the error that ended it
+    what distinguishes this launch from others, as "input_size 28, conv_size 4". `races` are
+    what racecheck reports of it. `fault` is the error that ended it
     early, if one did, and `fault_at` the access that caused it. `thread_per_element` says that the kernel deals out
     the elements to its threads one by one; then an output that nobody has written belongs to a block.
     """
@@ -240,7 +261,7 @@ def launch_view(
     stores = accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] != Kind.LOAD)]
     writers, strays = _global_stores(stores, buffers, output)
     outputs = _outputs(np.ravel(got), np.ravel(expected), writers, rtol, atol)
-    shared = _shared_arrays(trace, buffers, shared_names, output)
+    shared = _shared_arrays(trace, buffers, shared_names, output, _blocks_in_detail(trace, stores))
     return LaunchView(
         case=case,
         kernel=trace.kernel,
@@ -253,6 +274,7 @@ def launch_view(
         shape=np.shape(expected),
         loads=_loads(accesses[(accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.LOAD)], buffers),
         strays=strays,
+        races=tuple(_race(report, trace, buffers, shared_names, output) for report in races),
         fault=fault,
         fault_at=fault_at,
         trace=trace,
@@ -322,6 +344,8 @@ def oddities(view: LaunchView) -> list[str]:
     if repeated:
         text = ngettext("{count} output written more than once", "{count} outputs written more than once", repeated)
         lines.append(text.format(count=repeated))
+    if view.races:
+        lines.append(_with_more(race_text(view, view.races[0]), view.races))
     return lines
 
 
@@ -330,12 +354,32 @@ def never_ran(view: LaunchView, x: int) -> str:
     return _("block {block} never ran").format(block=view.block_index((x, 0, 0)))
 
 
+def race_text(view: LaunchView, race: Race) -> str:
+    """Race: thread 1 of block 0 writes tile[1], and thread 0 of block 0 reads it, with no order between them."""
+    if race.both_write:
+        text = _(
+            "Race: thread {first} of block {block} and thread {second} of block {other} both write {element}, "
+            "with no order between them."
+        )
+    else:
+        text = _(
+            "Race: thread {first} of block {block} writes {element}, and thread {second} of block {other} reads it, "
+            "with no order between them."
+        )
+    (block, first), (other, second) = race.threads
+    blocks = {
+        name: view.block_index(coordinates(number, view.grid)) for name, number in (("block", block), ("other", other))
+    }
+    element = f"{race.element.buffer}[{race.element.index}]" if race.element else _("unknown memory")
+    return text.format(first=first, second=second, element=element, **blocks)
+
+
 def telling(views: Mapping[str, LaunchView]) -> str:
-    """The name of the launch that has most to tell: the first with a wrong output, else the first with a halo, else the
-    first vector that takes several blocks."""
+    """The name of the launch that has most to tell: the first with a race or a wrong output, else the first with a halo,
+    else the first vector that takes several blocks."""
 
     def wrong(view: LaunchView) -> bool:
-        return not all(output.ok for output in view.outputs)
+        return bool(view.races) or not all(output.ok for output in view.outputs)
 
     def halo(view: LaunchView) -> bool:
         return any(array.count(Provenance.HALO) for block in view.blocks for array in block.shared)
@@ -386,20 +430,20 @@ def _global_stores(
 
 def _loads(loads: NDArray, buffers: Mapping[str, Buffer]) -> dict[str, tuple[Loaded, ...]]:
     """What the threads loaded of each buffer."""
-    values: dict[Element, float] = {}
-    readers: dict[Element, list[Thread]] = defaultdict(list)
-    for load in loads:
-        element = _element_at(int(load["address"]), buffers)
-        if element is not None:
-            values.setdefault(element, value_of(load["bits"], buffers[element.buffer].dtype))
-            readers[element].append(Thread(int(load["block"]), int(load["thread"])))
-    return {
-        name: tuple(
-            Loaded(values.get(element), tuple(readers.get(element, ())))
-            for element in (Element(name, index) for index in range(buffer.count))
-        )
-        for name, buffer in buffers.items()
-    }
+    loaded = {}
+    for name, buffer in buffers.items():
+        elements = [Loaded(None, ())] * buffer.count
+        # The difference of unsigned numbers is huge for an address before the buffer.
+        index = ((loads["address"] - np.uint64(buffer.address)) // np.uint64(buffer.dtype.itemsize)).astype(np.int64)
+        inside = np.flatnonzero((index >= 0) & (index < buffer.count))
+        inside = inside[np.argsort(index[inside], kind="stable")]
+        for group in np.split(inside, np.flatnonzero(np.diff(index[inside])) + 1):
+            if len(group):
+                rows = loads[group]
+                readers = tuple(map(Thread, rows["block"].tolist(), rows["thread"].tolist()))
+                elements[index[group[0]]] = Loaded(value_of(rows["bits"][0], buffer.dtype), readers)
+        loaded[name] = tuple(elements)
+    return loaded
 
 
 def _element_at(address: int, buffers: Mapping[str, Buffer]) -> Element | None:
@@ -431,7 +475,6 @@ def _missing_blocks(trace: LaunchTrace, outputs: Sequence[Output]) -> tuple[int,
 def _blocks(
     trace: LaunchTrace, stores: NDArray, shared: Mapping[int, tuple[SharedArray, ...]]
 ) -> tuple[BlockView, ...]:
-    active = _threads_by_block(trace.accesses)
     barriers = Counter(barrier.block for barrier in trace.barriers)
     writing = _threads_by_block(stores)
     return tuple(
@@ -440,10 +483,9 @@ def _blocks(
             index=(x, y, z),
             first=x * trace.block[0],
             threads=threads,
-            active=active.get(number, ()),
             writing=writing.get(number, ()),
             barriers=barriers[number],
-            shared=shared[number],
+            shared=shared.get(number, ()),
         )
         for number, threads in sorted(trace.threads_ran.items())
         for x, y, z in [coordinates(number, trace.grid)]
@@ -452,7 +494,19 @@ def _blocks(
 
 def _threads_by_block(accesses: NDArray) -> dict[int, tuple[int, ...]]:
     seen = np.unique(accesses[["block", "thread"]])
-    return {int(block): tuple(seen["thread"][seen["block"] == block].tolist()) for block in np.unique(seen["block"])}
+    blocks, first = np.unique(seen["block"], return_index=True)
+    threads = np.split(seen["thread"], first[1:])
+    return {block: tuple(of_block.tolist()) for block, of_block in zip(blocks.tolist(), threads, strict=False)}
+
+
+_IN_DETAIL = 256
+"""Of how many blocks the shared memory is looked through at once."""
+
+
+def _blocks_in_detail(trace: LaunchTrace, stores: NDArray) -> set[int]:
+    """The blocks that stored a result, and then the others."""
+    storing = np.unique(stores["block"])[:_IN_DETAIL].tolist()
+    return set([*storing, *sorted(trace.threads_ran)][:_IN_DETAIL])
 
 
 def coordinates(number: int, extent: Dim3) -> Dim3:
@@ -460,18 +514,26 @@ def coordinates(number: int, extent: Dim3) -> Dim3:
     return number % x, number // x % y, number // (x * y)
 
 
+def linear(place: Dim3, extent: Dim3) -> int:
+    """The inverse of `coordinates`."""
+    x, y, z = place
+    return x + extent[0] * (y + extent[1] * z)
+
+
 # Shared memory
 
 
 def _shared_arrays(
-    trace: LaunchTrace, buffers: Mapping[str, Buffer], names: Sequence[str], output: str
+    trace: LaunchTrace, buffers: Mapping[str, Buffer], names: Sequence[str], output: str, wanted: Collection[int]
 ) -> dict[int, tuple[SharedArray, ...]]:
-    """The shared arrays of every block that ran, in the order of the kernel's source."""
+    """The shared arrays of these blocks, in the order of the kernel's source."""
     rows = trace.accesses[trace.accesses["space"] == Space.SHARED]
+    if len(wanted) < len(trace.threads_ran):
+        rows = rows[np.isin(rows["block"], list(wanted))]
     regions = source_order(trace.shared_variables)
     origins = Origins(trace.grid, trace.block, buffers, buffers[output].count)
     intended = intended_regions(rows, regions)
-    arrays: dict[int, list[SharedArray]] = {block: [] for block in trace.threads_ran}
+    arrays: dict[int, list[SharedArray]] = {block: [] for block in wanted}
     for number, region in enumerate(regions):
         inside = rows[_within(rows, region)]
         element = element_type(inside, buffers[output].dtype)
@@ -602,6 +664,28 @@ def _overruns(rows: NDArray, region: Region, itemsize: int) -> dict[int, list[Ov
 
 def value_of(bits: np.uint64, dtype: np.dtype) -> float:
     return float(np.uint64(bits).astype(f"u{dtype.itemsize}").view(dtype))
+
+
+# Races
+
+
+def _race(report: Report, trace: LaunchTrace, buffers: Mapping[str, Buffer], names: Sequence[str], output: str) -> Race:
+    first, second = (Thread(linear(one.block, trace.grid), linear(one.thread, trace.block)) for one in report.threads)
+    lines = (report.lines[0], report.lines[1])
+    return Race((first, second), lines, _race_place(report, trace, buffers, names, output), report.hazard == "WAW")
+
+
+def _race_place(
+    report: Report, trace: LaunchTrace, buffers: Mapping[str, Buffer], names: Sequence[str], output: str
+) -> Element | None:
+    address = report.address or 0
+    if report.space == "shared":
+        itemsize = buffers[output].dtype.itemsize
+        for region in trace.shared_variables:
+            if 0 <= address - region.address < region.nbytes:
+                return Element(shared_name(region, names), (address - region.address) // itemsize)
+        return None
+    return _element_at(address, buffers)
 
 
 # Words

@@ -21,7 +21,7 @@ import torch
 from max.experimental.torch import CustomOpLibrary
 from max.graph import DeviceRef, TensorType, TensorValue, ops
 
-from softgpu import LaunchTrace
+from softgpu import LaunchTrace, Report
 from workbook.devices import describe_device
 from workbook.execution import BufferPlace, Clock, Execution, Executor, Failure, full_text
 from workbook.language import _
@@ -195,6 +195,7 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
     inputs_after: list[Arrays] = []
     places: list[dict[str, BufferPlace]] = []
     launches: list[tuple[LaunchTrace, ...]] = []
+    races: list[tuple[Report, ...]] = []
     failure = None
     try:
         module = load_program(puzzle, text)
@@ -202,12 +203,13 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
         clock.lap("open")
         progress("call")
         for case, sizes in zip(cases, puzzle.cases, strict=True):
-            executor.trace.launches.clear()
+            executor.clear_record()
             tensors = tuple(torch.tensor(array, device=bridge.tensor_device) for array in case)
             try:
                 result, calls = call_attempt(bridge, module.conv1d_pytorch, library, tensors, sizes)
             finally:
                 launches.append(tuple(executor.trace.launches))
+                races += executor.races.launches
                 places.append({})
             outputs.append(result.detach().cpu().numpy())
             inputs_after.append(tuple(tensor.detach().cpu().numpy() for tensor in tensors))
@@ -226,6 +228,7 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
         inputs_after=tuple(inputs_after) if done else None,
         places=tuple(places),
         launches=tuple(launch for of_case in launches for launch in of_case),
+        races=tuple(races),
         launches_by_case=tuple(launches),
         failure=failure,
         seconds=clock.seconds,

@@ -16,19 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from softgpu import AccessMetrics, Report
+from softgpu import AccessMetrics
 from softgpu.machine import WARP_SIZE
 from softgpu.trace import BarrierTrace, Kind, Space
 from workbook.language import _, ngettext
 from workbook.pictures.launch_view import (
-    Dim3,
     LaunchView,
     Origins,
     Provenance,
+    Race,
+    coordinates,
     element_type,
     intended_regions,
+    linear,
     never_ran,
     oddities,
+    race_text,
     ranges,
     runs,
     score,
@@ -66,15 +69,14 @@ def launch_data(
     view: LaunchView,
     inputs: Mapping[str, ArrayLike] | None = None,
     blocks: Sequence[int] | None = None,
-    races: Sequence[Report] = (),
 ) -> Json:
     """All that is drawn of one launch.
 
     `inputs` are the values of buffers before the launch, by their names. `blocks` chooses blocks by their linear
-    indices; without it the first blocks are drawn, and those in which something went wrong. `races` are racecheck's
-    reports of this launch.
+    indices; without it the first blocks are drawn, and those in which something went wrong. Raises UnknownBlock.
     """
     drawn = _drawn_blocks(view, blocks)
+    view = view.with_shared(drawn)
     accesses = _accesses(view, drawn)
     steps, left_out = _steps(view, accesses, drawn)
     arrays = _windows(view, accesses)
@@ -107,7 +109,7 @@ def launch_data(
         "buffers": [_buffer(view, name, arrays[name], inputs or {}) for name in _in_order(view)],
         "outputs": _outputs(view, arrays[view.output]),
         "steps": steps,
-        "races": [_race(view, report) for report in races if _is_drawn(view, report, drawn)],
+        "races": [_race(view, race) for race in view.races if all(one.block in drawn for one in race.threads)],
     }
 
 
@@ -140,7 +142,9 @@ def _drawn_blocks(view: LaunchView, chosen: Sequence[int] | None) -> list[int]:
 
 def _blocks_gone_wrong(view: LaunchView) -> Iterable[int]:
     if view.fault_at is not None:
-        yield _linear(view.fault_at.block, view.grid)
+        yield linear(view.fault_at.block, view.grid)
+    for race in view.races:
+        yield from (one.block for one in race.threads)
     for block in view.blocks:
         if any(array.overruns or any(slot.read_unwritten for slot in array.slots) for array in block.shared):
             yield block.number
@@ -357,7 +361,7 @@ def _steps(view: LaunchView, accesses: Sequence[_Access], drawn: Sequence[int]) 
                     "text": text.format(block=_sentence(name)[:-1], count=len(threads)),
                 }
             )
-    if view.fault_at is not None and _linear(view.fault_at.block, view.grid) in drawn:
+    if view.fault_at is not None and linear(view.fault_at.block, view.grid) in drawn:
         steps.append(_fault_step(view, steps[-1]["moment"] + 1 if steps else 0))
     return steps, 0
 
@@ -433,8 +437,8 @@ def _fault_step(view: LaunchView, moment: int) -> Json:
     assert fault is not None
     trace = view.trace
     place = next((one for one in trace.instructions if one.line == fault.line), None)
-    thread = _linear(fault.thread, view.block)
-    block = _linear(fault.block, view.grid)
+    thread = linear(fault.thread, view.block)
+    block = linear(fault.block, view.grid)
     name, index = _fault_place(view)
     values = {
         "block": _sentence(_block_name(view, block))[:-1],
@@ -536,46 +540,13 @@ def _conflicts_text(metrics: AccessMetrics) -> str:
 # Races
 
 
-def _is_drawn(view: LaunchView, report: Report, drawn: Sequence[int]) -> bool:
-    return report.check == "racecheck" and all(_linear(one.block, view.grid) in drawn for one in report.threads)
-
-
-def _race(view: LaunchView, report: Report) -> Json:
-    """Two threads at one element, with no order between them."""
-    pairs = [(_linear(one.block, view.grid), _linear(one.thread, view.block)) for one in report.threads]
-    name, index = _race_place(view, report)
-    text = _(
-        "Race: thread {first} of block {block} and thread {second} of block {other} use {element} with no order "
-        "between them, and at least one of them writes."
-    )
+def _race(view: LaunchView, race: Race) -> Json:
     return {
-        "threads": pairs,
-        "lines": list(report.lines),
-        "array": name,
-        "index": index,
-        "hazard": report.hazard,
-        "text": text.format(
-            first=pairs[0][1],
-            block=pairs[0][0],
-            second=pairs[-1][1],
-            other=pairs[-1][0],
-            element=f"{name}[{index}]" if name else report.variable,
-        ),
+        "threads": race.threads,
+        "array": race.element.buffer if race.element else None,
+        "index": race.element.index if race.element else None,
+        "text": race_text(view, race),
     }
-
-
-def _race_place(view: LaunchView, report: Report) -> tuple[str | None, int]:
-    address = report.address or 0
-    if report.space == "shared":
-        for region in view.trace.shared_variables:
-            if 0 <= address - region.address < region.nbytes:
-                itemsize = view.buffers[view.output].dtype.itemsize
-                return shared_name(region, view.shared_names), (address - region.address) // itemsize
-    for name, buffer in view.buffers.items():
-        index = buffer.index_of(address)
-        if report.space == "global" and index is not None:
-            return name, index
-    return None, 0
 
 
 # Words and numbers
@@ -605,17 +576,11 @@ def _few_ranges(numbers: Sequence[int]) -> str:
 
 
 def _block_name(view: LaunchView, number: int) -> str:
-    index = next((block.index for block in view.blocks if block.number == number), (number, 0, 0))
-    return view.block_name(index)
+    return view.block_name(coordinates(number, view.grid))
 
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _linear(place: Dim3, extent: Dim3) -> int:
-    x, y, z = place
-    return x + extent[0] * (y + extent[1] * z)
 
 
 def _number(value: float) -> float | str:
