@@ -30,6 +30,9 @@ from workbook.region import RegionError
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
 from workbook.watch import Saved, look
+from workbook.what_if.plan import Choice
+from workbook.what_if.run import RunOfChoice, run_choice
+from workbook.what_if.widget import BadNumber, Explorer
 from workbook.worker import Worker, WorkerLost
 
 Result = TypeVar("Result")
@@ -101,6 +104,23 @@ class NotebookPuzzle:
         try:
             return StepperWidget(self.puzzle, self._checked_text, cases, blocks)
         except UnknownBlock as error:
+            self._say(str(error), FAILED)
+            return None
+
+    def explore(self, **chosen: int) -> Explorer | None:
+        """What a launch would do, for sizes and launches that sliders choose, before anything is compiled; and what it
+        really does. `chosen` are numbers to begin with, by the names of the sliders."""
+        assert self.puzzle.what_if is not None
+        launched = find_puzzle(self.puzzle.what_if.puzzle)
+        self.warm()
+
+        def run(choice: Choice, progress: Progress) -> RunOfChoice:
+            with self._turns:
+                return run_choice(launched, choice, self._workers[-1], progress)
+
+        try:
+            return Explorer(launched, run, self._devices[-1:], chosen)
+        except BadNumber as error:
             self._say(str(error), FAILED)
             return None
 

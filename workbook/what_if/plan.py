@@ -47,8 +47,14 @@ class Choice:
         return {**self.case, "blocks": self.blocks, "threads": self.threads}
 
 
-class Refused(Exception):
-    """The kernel is not compiled for these sizes; the message is that of its `assert`."""
+@dataclass(frozen=True)
+class Prediction:
+    """What a launch will do. Where the kernel is not compiled for the sizes there is no `view`, and `refused` is the
+    message. Where the launch is stopped, `stopped_at` is the element that does not exist: "tile[22]"."""
+
+    view: LaunchView | None
+    refused: str = ""
+    stopped_at: str = ""
 
 
 def needed_blocks(puzzle: Puzzle, sizes: Mapping[str, int], threads: int) -> int:
@@ -70,19 +76,22 @@ def expected_output(puzzle: Puzzle, choice: Choice, inputs: Mapping[str, NDArray
     return np.asarray(evaluate(_what_if(puzzle).expected, {**choice.names, **inputs}), ELEMENT)
 
 
-def predict(puzzle: Puzzle, choice: Choice, inputs: Mapping[str, NDArray] | None = None) -> LaunchView:
-    """What the launch will do. Raises Refused."""
+def predict(puzzle: Puzzle, choice: Choice, inputs: Mapping[str, NDArray] | None = None) -> Prediction:
+    """What the launch will do, with the inputs of a run or with examples."""
     inputs = example_inputs(puzzle, choice) if inputs is None else inputs
     run = _Run(puzzle, choice, inputs)
-    run.carry_out()
+    try:
+        run.carry_out()
+    except _Refused as refused:
+        return Prediction(None, refused=str(refused))
     output = puzzle.arguments[0]
-    got = run.tensors[output]
     expected = expected_output(puzzle, choice, inputs)
-    return launch_view(
+    got = np.full_like(expected, np.nan) if run.fault else run.tensors[output].reshape(expected.shape)
+    view = launch_view(
         run.trace(),
         run.buffers,
         expected,
-        np.full_like(expected, np.nan) if run.fault else got.reshape(expected.shape),
+        got,
         shared_names=puzzle.shared_names,
         thread_per_element=puzzle.fills != "foreach",
         output=output,
@@ -92,6 +101,7 @@ def predict(puzzle: Puzzle, choice: Choice, inputs: Mapping[str, NDArray] | None
         rtol=puzzle.tolerance,
         atol=puzzle.tolerance,
     )
+    return Prediction(view, stopped_at=run.stopped_at)
 
 
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
@@ -115,6 +125,10 @@ class Value(NamedTuple):
     data: NDArray
     origin: NDArray[np.uint8]
     address: NDArray[np.uint64]
+
+
+class _Refused(Exception):
+    """The kernel is not compiled; the message is that of its `assert`."""
 
 
 class _Stopped(Exception):
@@ -166,6 +180,7 @@ class _Run:
         self.rows: list[NDArray] = []
         self.barriers: list[BarrierTrace] = []
         self.fault: Fault | None = None
+        self.stopped_at = ""
 
     def carry_out(self) -> None:
         with suppress(_Stopped):
@@ -199,7 +214,7 @@ class _Run:
         match statement:
             case ast.Assert(test=test, msg=ast.Constant(value=str(message))):
                 if not self._value(test, mask).data.all():
-                    raise Refused(message)
+                    raise _Refused(message)
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 found = self._value(value, mask)
                 self.names[name] = _where(mask, found, self.names.get(name, found))
@@ -333,6 +348,7 @@ class _Run:
                 thread=coordinates(int(self.thread[first[0]]), block),
                 line=instruction.line,
             )
+            self.stopped_at = f"{array}[{index[first[0]]}]"
             raise _Stopped
 
     def _instruction(self, node: ast.AST) -> _Instruction:

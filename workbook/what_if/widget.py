@@ -1,0 +1,300 @@
+"""The explorer: sliders for the sizes and the launch, the prediction for them, and what really happens beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from itertools import product
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import anywidget
+import ipywidgets as widgets
+import traitlets
+
+from workbook.durations import Estimate
+from workbook.language import N_, _
+from workbook.notebook.rendering import message_html
+from workbook.notebook.waiting import Cancelled, Waiting
+from workbook.pictures.launch_view import LaunchView
+from workbook.puzzles import Puzzle, SizeRange
+from workbook.stepper.data import launch_data
+from workbook.stepper.widget import FOLDER as STEPPER
+from workbook.stepper.widget import strings
+from workbook.verdict import FAILED, PASSED, STOPPED
+from workbook.what_if.comparison import counts, differences, in_a_sentence, is_right
+from workbook.what_if.plan import Choice, Prediction, example_inputs, needed_blocks, predict
+from workbook.what_if.run import RunOfChoice
+from workbook.worker import WorkerLost
+
+Progress = Callable[[str], None]
+Run = Callable[[Choice, Progress], RunOfChoice]
+"""Launches a choice for real. Raises WorkerLost."""
+
+STYLE = Path(__file__).with_name("what_if.css")
+
+
+class BadNumber(ValueError):
+    """A number that cannot be chosen; the message says which can."""
+
+
+class Explorer(widgets.VBox):
+    """Moving a slider draws the prediction anew; a button runs the launch."""
+
+    def __init__(self, puzzle: Puzzle, run: Run, devices: Sequence[str], chosen: Mapping[str, int] | None = None):
+        """`puzzle` is the one whose solution is launched, by `run` on `devices`. `chosen` are numbers to begin with, by
+        the names of the sliders. Raises BadNumber."""
+        assert puzzle.what_if is not None
+        self.puzzle, self.devices = puzzle, devices
+        self._run = run
+        self._results: dict[Choice, RunOfChoice] = {}
+        self._drawn: tuple[Choice, RunOfChoice | None] | None = None
+        self._drawing = Lock()  # sliders move while something runs
+        self.message = widgets.HTML()
+        ranges = {**puzzle.what_if.sizes, **_launch_ranges(puzzle)}
+        _examine(chosen or {}, ranges)
+        self.numbers = {name: Number(name, numbers, self._complain) for name, numbers in ranges.items()}
+        for name, number in (chosen or {}).items():
+            self.numbers[name].value = number
+        self.enough = widgets.Checkbox(
+            value="blocks" not in (chosen or {}), description=_("as many as the data needs"), indent=False
+        )
+        self.summary = widgets.HTML()
+        self.predicted = Picture()
+        self.button = widgets.Button(description=_("Run it"), icon="play", button_style="primary")
+        self.progress = widgets.VBox()
+        self.happened = Picture()
+        self.title = widgets.HTML()
+        super().__init__(
+            [
+                *(self._row(name, number) for name, number in self.numbers.items()),
+                self.message,
+                self.summary,
+                _heading(_("Predicted: nothing has been compiled or run")),
+                self.predicted,
+                self.button,
+                self.progress,
+                self.title,
+                self.happened,
+            ]
+        )
+        self.add_class("what-if")
+        self._follow()
+        for number in self.numbers.values():
+            number.observe(self._moved, names="value")
+        self.enough.observe(self._moved, names="value")
+        self.button.on_click(lambda button: Thread(target=self.run, daemon=True).start())
+        self._draw()
+
+    @property
+    def choice(self) -> Choice:
+        what_if = self.puzzle.what_if
+        assert what_if is not None
+        sizes = {name: self.numbers[name].value for name in what_if.sizes}
+        threads = self.numbers["threads"].value if "threads" in self.numbers else what_if.threads.start
+        blocks = self.numbers["blocks"].value if "blocks" in self.numbers else None
+        blocks = needed_blocks(self.puzzle, sizes, threads) if blocks is None else blocks
+        return Choice(tuple(sizes.items()), blocks, threads)
+
+    def _row(self, name: str, number: Number) -> widgets.Widget:
+        return widgets.HBox([number, self.enough]) if name == "blocks" else number
+
+    # What moves
+
+    def _moved(self, change: Any) -> None:
+        choice = self.choice
+        if change["owner"] is self.numbers.get("blocks") and choice.blocks != self._needed_blocks():
+            self.enough.value = False  # the learner has chosen
+        self._follow()
+        self._draw()
+
+    def _follow(self) -> None:
+        """Let the number of blocks follow from the sizes, until the learner chooses one."""
+        if "blocks" in self.numbers and self.enough.value:
+            self.numbers["blocks"].value = self._needed_blocks()
+
+    def _needed_blocks(self) -> int:
+        return needed_blocks(self.puzzle, self.choice.case, self.choice.threads)
+
+    def _complain(self, text: str) -> None:
+        self.message.value = message_html(text, FAILED) if text else ""
+
+    # What is drawn
+
+    def _draw(self) -> None:
+        with self._drawing:
+            choice = self.choice
+            result = self._results.get(choice)
+            if self._drawn is not None and self._drawn[0] == choice and self._drawn[1] is result:
+                return
+            self._drawn = choice, result
+            case = result.case if result else None
+            inputs = case.inputs if case else example_inputs(self.puzzle, choice)
+            prediction = predict(self.puzzle, choice, inputs)
+            self.predicted.show(prediction.view, inputs)
+            self.happened.show(case.view if case else None, inputs)
+            self.summary.value = self._summary(choice, prediction, case.view if case else None)
+            self.title.value = self._verdict(prediction, result) if result else ""
+
+    def _summary(self, choice: Choice, prediction: Prediction, real: LaunchView | None) -> str:
+        """What is wrong with the choice, and the launch in numbers."""
+        sentence = in_a_sentence(self.puzzle, choice, prediction)
+        text = message_html(sentence, PASSED if is_right(prediction) else FAILED)
+        columns = {
+            heading: counts(self.puzzle, view)
+            for heading, view in {_("predicted"): prediction.view, _("what happened"): real}.items()
+            if view is not None
+        }
+        return text + _table(columns) if columns else text
+
+    def _verdict(self, prediction: Prediction, result: RunOfChoice) -> str:
+        """Whether it was as predicted."""
+        found = differences(prediction, result, self.puzzle.tolerance)
+        happened = "" if result.verdict.passed else f"{result.verdict.headline} "
+        if not found:
+            agree = _("What happened is what was predicted, for every thread, slot and output.")
+            return _heading_html(_("What happened")) + message_html(f"{agree} {happened}".strip(), PASSED)
+        differ = _("What happened differs from the prediction.")
+        return _heading_html(_("What happened")) + "".join(
+            message_html(text, FAILED) for text in (f"{differ} {happened}".strip(), *found)
+        )
+
+    # Running
+
+    def run(self) -> None:
+        """Launch what is chosen, and show what happens."""
+        choice = self.choice
+        waiting = Waiting(Estimate(self.puzzle, self.devices))
+        self.button.disabled = True
+        self.progress.children = [waiting]
+        stopped = ""
+        try:
+            self._results[choice] = self._run(choice, waiting)
+        except Cancelled:
+            stopped = _("You stopped the run. A new worker is starting.")
+        except WorkerLost as error:
+            stopped = str(error)
+        except Exception as error:  # it would be lost with the thread
+            stopped = f"{type(error).__name__}: {error}"
+        finally:
+            self.progress.children = [widgets.HTML(message_html(stopped, STOPPED))] if stopped else []
+            self.button.disabled = False
+            waiting.close()
+        self._draw()
+
+
+class Number(widgets.HBox):
+    """A slider, and beside it a field to type the number into."""
+
+    value = traitlets.Int()
+
+    def __init__(self, name: str, numbers: SizeRange, complain: Callable[[str], None]):
+        self.name, self.range, self._complain = name, numbers, complain
+        self.slider = widgets.IntSlider(
+            min=numbers.least,
+            max=numbers.most,
+            value=numbers.start,
+            description=_(LABELS.get(name, name)),
+            readout=False,
+            style={"description_width": "10em"},
+            layout=widgets.Layout(width="32em"),
+        )
+        self.field = widgets.IntText(value=numbers.start, layout=widgets.Layout(width="5em"))
+        super().__init__([self.slider, self.field], value=numbers.start)
+        widgets.link((self, "value"), (self.slider, "value"))
+        self.slider.observe(self._slid, names="value")
+        self.field.observe(self._typed, names="value")
+
+    def _slid(self, change: Any) -> None:
+        self._complain("")
+        self.field.value = change["new"]
+
+    def _typed(self, change: Any) -> None:
+        text = _out_of_range(self.name, change["new"], self.range)
+        if not text:
+            self._complain("")
+            self.slider.value = change["new"]
+        else:
+            shown = _("The picture still shows {number}.").format(number=self.value)
+            self._complain(f"{text} {shown}")
+
+
+class Picture(anywidget.AnyWidget):
+    """One launch as the stepper draws it, at its end."""
+
+    _esm = STEPPER / "stepper.js"
+    _css = (STEPPER / "stepper.css").read_text() + STYLE.read_text()
+    data = traitlets.Dict().tag(sync=True)
+    sources: traitlets.List = traitlets.List().tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(layout=widgets.Layout(display="none"))
+
+    def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
+        """Draw a launch; or nothing, if there is none."""
+        if view is not None:
+            launch = {"name": "", **launch_data(view, inputs)}
+            self.data = {"strings": strings(), "selected": 0, "launches": [launch]}
+        self.layout.display = "none" if view is None else None
+
+
+LABELS = {"threads": N_("threads in a block"), "blocks": N_("blocks in the grid")}
+
+
+def _launch_ranges(puzzle: Puzzle) -> dict[str, SizeRange]:
+    """Of the launch: none where `foreach` chooses it."""
+    what_if = puzzle.what_if
+    assert what_if is not None
+    if puzzle.fills == "foreach":
+        return {}
+    corners = product(*((each.least, each.most) for each in what_if.sizes.values()))
+    needs = [
+        needed_blocks(puzzle, dict(zip(what_if.sizes, corner, strict=True)), what_if.threads.least)
+        for corner in corners
+    ]
+    return {"threads": what_if.threads, "blocks": SizeRange(1, max(needs), 1)}
+
+
+def _examine(chosen: Mapping[str, int], ranges: Mapping[str, SizeRange]) -> None:
+    for name, number in chosen.items():
+        if name not in ranges:
+            text = _("There is no slider `{name}` here. There are: {names}.")
+            raise BadNumber(text.format(name=name, names=", ".join(f"`{one}`" for one in ranges)))
+        if not isinstance(number, int):
+            raise BadNumber(_("`{name}` must be a whole number, not {number!r}.").format(name=name, number=number))
+        text = _out_of_range(name, number, ranges[name])
+        if text:
+            raise BadNumber(text)
+
+
+def _out_of_range(name: str, number: int, numbers: SizeRange) -> str:
+    """Why a number cannot be chosen; empty if it can."""
+    if numbers.least <= number <= numbers.most:
+        return ""
+    text = _("`{name}` cannot be {number} here: choose a number from {least} to {most}.")
+    return text.format(name=name, number=number, least=numbers.least, most=numbers.most)
+
+
+def _heading(text: str) -> widgets.HTML:
+    return widgets.HTML(_heading_html(text))
+
+
+def _heading_html(text: str) -> str:
+    return f'<div class="what-if-heading">{escape(text)}</div>'
+
+
+def _table(columns: Mapping[str, Mapping[str, str]]) -> str:
+    """Rows of counts; those in which the columns differ are marked."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in columns)
+    rows = ""
+    for name in next(iter(columns.values())):
+        cells = [column.get(name, "") for column in columns.values()]
+        differs = ' class="differs"' if len(set(cells)) > 1 else ""
+        rows += f"<tr{differs}><th>{_code(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    return f'<table class="what-if-counts"><tr><th></th>{head}</tr>{rows}</table>'
+
+
+def _code(text: str) -> str:
+    pieces = escape(text).split("`")
+    return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
