@@ -373,9 +373,12 @@ export default {
     const stepper = mount(el, data, (launch, block) => model.send({ launch, block }));
     const showSources = () => stepper.setSources(model.get("sources"));
     const hear = (message) => (message.refused ? stepper.refuse(message.refused) : stepper.setLaunch(message.number, message.launch));
+    const showData = () => stepper.setLaunch(0, structuredClone(model.get("data").launches[0])); // of the what-if explorer
+    model.on("change:data", showData);
     model.on("change:sources", showSources);
     model.on("msg:custom", hear);
     return () => {
+      model.off("change:data", showData);
       model.off("change:sources", showSources);
       model.off("msg:custom", hear);
       stepper.destroy();

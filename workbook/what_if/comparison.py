@@ -54,13 +54,13 @@ def in_a_sentence(puzzle: Puzzle, choice: Choice, prediction: Prediction) -> str
     if prediction.view is None:
         text = _("Mojo will not compile the kernel for these sizes: {reason}.")
         return text.format(reason=prediction.refused)
-    for found in (_stopped(prediction), *(say(puzzle, choice, prediction.view) for say in SENTENCES)):
+    for found in (_stopped(puzzle, choice, prediction), *(say(puzzle, choice, prediction.view) for say in SENTENCES)):
         if found:
             return found
     return _("This is right: every output is written, by one thread.")
 
 
-def _stopped(prediction: Prediction) -> str:
+def _stopped(puzzle: Puzzle, choice: Choice, prediction: Prediction) -> str:
     view = prediction.view
     assert view is not None
     if view.fault_at is None:
@@ -75,7 +75,8 @@ def _stopped(prediction: Prediction) -> str:
             "Thread {thread} of block {block} will write {element}, which lies outside of all memory that it may use: "
             "the launch will be stopped."
         )
-    return text.format(thread=view.fault_at.thread[0], block=view.fault_at.block[0], element=prediction.stopped_at)
+    place = {"thread": view.fault_at.thread[0], "block": view.fault_at.block[0], "element": prediction.stopped_at}
+    return f"{text.format(**place)} {_laid_out_for(puzzle, choice)}".strip()
 
 
 def _uncovered(puzzle: Puzzle, choice: Choice, view: LaunchView) -> str:
@@ -97,7 +98,11 @@ def _never_written(puzzle: Puzzle, choice: Choice, view: LaunchView) -> str:
         slots = [position for position, slot in enumerate(array.slots) if slot.read_unwritten]
         if slots:
             readers = sorted({thread for position in slots for thread in array.slots[position].readers})
-            text = _("No thread writes {slots} in block {block}, but threads {readers} will read there.")
+            text = ngettext(
+                "No thread writes {slots} in block {block}, but thread {readers} will read there.",
+                "No thread writes {slots} in block {block}, but threads {readers} will read there.",
+                len(readers),
+            )
             found = text.format(slots=f"{array.name}[{ranges(slots)}]", block=number, readers=ranges(readers))
             return f"{found} {_laid_out_for(puzzle, choice)}".strip()
     return ""
@@ -167,6 +172,18 @@ def differences(prediction: Prediction, result: RunOfChoice, tolerance: float) -
         return list(_stopped_elsewhere(prediction, case))
     kinds = (_launches, _threads, _slots, _overruns, _writers, _values)
     return [_first(found) for found in (list(kind(prediction.view, case.view, tolerance)) for kind in kinds) if found]
+
+
+def agreement(result: RunOfChoice) -> str:
+    """What is said where a run was as predicted."""
+    verdict = result.verdict
+    if not result.compiled:
+        return _("As predicted, it was not compiled. {reason}").format(reason=verdict.headline)
+    if verdict.stage == "driver":
+        return _("As predicted, at the same access: {reason}").format(reason=verdict.headline)
+    if result.case is None or result.case.view is None:
+        return _("The outputs are as predicted. This device records nothing else.")
+    return _("What happened is what was predicted: every thread, every slot and every output.")
 
 
 def _not_compiled(prediction: Prediction, result: RunOfChoice) -> Iterator[str]:

@@ -23,7 +23,7 @@ from workbook.stepper.data import launch_data
 from workbook.stepper.widget import FOLDER as STEPPER
 from workbook.stepper.widget import strings
 from workbook.verdict import FAILED, PASSED, STOPPED
-from workbook.what_if.comparison import counts, differences, in_a_sentence, is_right
+from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
 from workbook.what_if.plan import Choice, Prediction, example_inputs, needed_blocks, predict
 from workbook.what_if.run import RunOfChoice
 from workbook.worker import WorkerLost
@@ -150,15 +150,12 @@ class Explorer(widgets.VBox):
 
     def _verdict(self, prediction: Prediction, result: RunOfChoice) -> str:
         """Whether it was as predicted."""
+        heading = _heading_html(_("What happened"))
         found = differences(prediction, result, self.puzzle.tolerance)
-        happened = "" if result.verdict.passed else f"{result.verdict.headline} "
         if not found:
-            agree = _("What happened is what was predicted, for every thread, slot and output.")
-            return _heading_html(_("What happened")) + message_html(f"{agree} {happened}".strip(), PASSED)
-        differ = _("What happened differs from the prediction.")
-        return _heading_html(_("What happened")) + "".join(
-            message_html(text, FAILED) for text in (f"{differ} {happened}".strip(), *found)
-        )
+            return heading + message_html(agreement(result), PASSED)
+        found = [_("What happened differs from the prediction."), *found]
+        return heading + "".join(message_html(text, FAILED) for text in found)
 
     # Running
 
