@@ -44,7 +44,7 @@ class Solution:
     has_passed: bool
     """Whether that very code has passed its check."""
     diff: tuple[Line, ...]
-    """From the learner's code to the solution; empty where they differ in white space alone, or where nothing is."""
+    """From the learner's code to the solution; empty where there is nothing to compare."""
 
     @property
     def remark(self) -> str:
@@ -112,13 +112,15 @@ def _has_passed(puzzle: Puzzle, code: str) -> bool:
 
 # The diff
 
-TOKEN = re.compile(r"\w+|[^\w\s]")
+TOKEN = re.compile(r"\w+|[^\w\s,]|,(?!\s*[)\]])")
+"""A comma before a closing bracket is a matter of taste."""
 ALIKE = 0.6
 """From which similarity on two names are taken for one that was misspelt, and compared letter by letter."""
 
 
 def diff(before: str, after: str) -> tuple[Line, ...]:
-    """The lines of two codes, marked where their tokens differ; nothing if only white space does."""
+    """The lines of two codes, marked where their tokens differ; nothing if only comments and white space do."""
+    before, after = _without_comments(before), _without_comments(after)
     removed, added = _differing(before, after)
     if not removed and not added:
         return ()
@@ -133,6 +135,11 @@ def diff(before: str, after: str) -> tuple[Line, ...]:
     return tuple(lines)
 
 
+def _without_comments(code: str) -> str:
+    """The code without lines that are nothing but a comment, as the one that the region is handed out with."""
+    return "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("#"))
+
+
 def _differing(before: str, after: str) -> tuple[set[int], set[int]]:
     """The positions of the letters that stand in one text only, white space aside."""
     old, new = list(TOKEN.finditer(before)), list(TOKEN.finditer(after))
@@ -142,15 +149,18 @@ def _differing(before: str, after: str) -> tuple[set[int], set[int]]:
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
         if kind == "equal":
             continue
-        letters = SequenceMatcher(None, old[i][0], new[j][0]) if (i_end - i, j_end - j) == (1, 1) else None
-        if letters is not None and letters.ratio() >= ALIKE:
-            for letter_kind, k, k_end, m, m_end in letters.get_opcodes():
-                if letter_kind != "equal":
-                    removed.update(range(old[i].start() + k, old[i].start() + k_end))
-                    added.update(range(new[j].start() + m, new[j].start() + m_end))
-        else:
-            removed.update(position for one in old[i:i_end] for position in range(*one.span()))
-            added.update(position for one in new[j:j_end] for position in range(*one.span()))
+        both = (old[i:i_end], removed), (new[j:j_end], added)
+        if all(len(tokens) == 1 for tokens, _marked in both):
+            letters = SequenceMatcher(None, old[i][0], new[j][0])
+            if letters.ratio() >= ALIKE:
+                for letter_kind, k, k_end, m, m_end in letters.get_opcodes():
+                    if letter_kind != "equal":
+                        removed.update(range(old[i].start() + k, old[i].start() + k_end))
+                        added.update(range(new[j].start() + m, new[j].start() + m_end))
+                continue
+        for tokens, marked in both:
+            if tokens:
+                marked.update(range(tokens[0].start(), tokens[-1].end()))
     return removed, added
 
 
@@ -159,8 +169,9 @@ def _marked_lines(text: str, marked: set[int]) -> Iterator[tuple[tuple[str, bool
     start = 0
     for line in text.splitlines():
         pieces: list[tuple[str, bool]] = []
+        margin = len(line) - len(line.lstrip())
         for position, letter in enumerate(line, start):
-            is_marked = position in marked
+            is_marked = position in marked and position >= start + margin
             if pieces and pieces[-1][1] == is_marked:
                 pieces[-1] = (pieces[-1][0] + letter, is_marked)
             else:

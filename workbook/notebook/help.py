@@ -209,7 +209,7 @@ def _diff_html(lines: tuple[help.Line, ...]) -> str:
         pieces = "".join(f"<{tag}>{escape(text)}</{tag}>" if changed else escape(text) for text, changed in line.pieces)
         return f'<span class="line {kind}">{line.sign} {pieces}</span>'
 
-    return f'<pre class="diff"><span class="lines">{"".join(map(line_html, lines))}</span></pre>'
+    return f'<pre class="diff">{"".join(map(line_html, lines))}</pre>'
 
 
 def _verdict(version: Version) -> str:

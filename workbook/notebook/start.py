@@ -66,18 +66,21 @@ def _machine_html(kind: str, found: list[str], problem: str) -> str:
         advice = _("`workbook doctor`, in a terminal, looks at this machine and says what to do.")
         return message_html(f"{text} {advice}", FAILED) + message_html(problem, FAILED)
     ready = _("✓ This machine is ready: {versions}.").format(versions=versions)
-    runs = ngettext("Your kernels run on {devices}.", "Your kernels run on {devices}.", len(found))
-    sentences = [ready, runs.format(devices="; ".join(found))]
     if kind == "softgpu":
-        sentences.append(_("No GPU was found here, and you need none: everything in this workbook works without."))
-    return message_html(" ".join(sentences), PASSED)
+        runs = _(
+            "It has no GPU, and you need none: your kernels are compiled for one, as they would be anywhere, and a "
+            "software GPU, a program that does what a GPU does, executes them."
+        )
+    else:
+        runs = _("Your kernels run on {devices}.").format(devices="; ".join(found))
+    return message_html(f"{ready} {runs}", PASSED)
 
 
 def overview_html() -> str:
     """All puzzles with links to their notebooks, how far the learner has come, and what is next."""
     puzzles, known = all_puzzles(), progress.read()
     following = next((id for id in puzzles if not known[id].is_solved), None)
-    columns = ("", "", _("puzzle"), "", _("attempts"), _("hints"), _("last attempt"))
+    columns = ("", "", _("puzzle"), "", _("attempts"), _("help"), _("last attempt"))
     head = "".join(f"<th>{escape(text)}</th>" for text in columns)
     rows = "".join(_row(puzzle, known[id], id == following) for id, puzzle in puzzles.items())
     parts = [message_html(notice, STOPPED) for notice in progress.notices()]
@@ -105,9 +108,9 @@ def _row(puzzle: Puzzle, done: PuzzleProgress, is_next: bool) -> str:
     if outcome == NOT_ATTEMPTED and puzzle.fills == "torch" and calls.missing():
         state = _("needs PyTorch, which is not installed here")
     link = os.path.relpath(notebook_file(puzzle.notebook), Path.cwd())
-    hints = f"{done.hints} / {len(puzzle.hints)}"
+    hints = _("{shown} of {count}").format(shown=done.hints, count=len(puzzle.hints)) if done.hints else ""
     if done.revealed:
-        hints += _(", solution seen")
+        hints = _("{hints}, solution").format(hints=hints) if hints else _("solution")
     weight = "; font-weight: bold" if is_next else ""
     return (
         f'<tr><td style="color: {COLOURS[outcome]}; font-weight: bold">{done.symbol}</td>'
