@@ -74,7 +74,7 @@ def processor(machine: Machine) -> Iterator[Finding]:
     flags = re.search(r"^flags\s*:(.*)$", machine.text("proc/cpuinfo"), re.MULTILINE)
     missing = CPU_FLAGS - set(flags[1].split()) if flags else set()
     if missing:
-        text = _("This processor lacks {features}, which MAX asks for.").format(features=listed(sorted(missing)))
+        text = _("This processor lacks {features}, which MAX asks for.").format(features=", ".join(sorted(missing)))
         advice = _("In a virtual machine, pass on the features of the processor; else use a newer machine.")
         yield Finding("machine.processor", NOTE, text, advice)
 
@@ -210,7 +210,7 @@ def caches(machine: Machine) -> Iterator[Finding]:
     shown = [f"{folder} ({what}, {size(taken[folder])})" for what, folder in folders.items()]
     text = _("Caches take {size} in all.").format(size=size(sum(taken.values())))
     advice = _("{command} clears one, while no notebook runs: {folders}.")
-    yield Finding("softgpu.caches", GOOD, text, advice.format(command="`rm -r`", folders=listed(shown)))
+    yield Finding("softgpu.caches", GOOD, text, advice.format(command="`rm -r`", folders=", ".join(shown)))
 
 
 def _softgpu_runs(machine: Machine) -> bool:

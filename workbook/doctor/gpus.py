@@ -30,7 +30,7 @@ def gpus(machine: Machine, softgpu_runs_here: bool) -> list[Finding]:
 
 
 def _as_max_sees_it(machine: Machine, is_there: bool, softgpu_runs_here: bool) -> Finding:
-    name, state = "gpu.max", NOTE if softgpu_runs_here else BAD
+    name = "gpu.max"
     try:
         answer = machine.ask("max_gpus")
     except NoAnswer as error:
@@ -39,17 +39,15 @@ def _as_max_sees_it(machine: Machine, is_there: bool, softgpu_runs_here: bool) -
     if answer["count"]:
         text = _("MAX finds a GPU ({api}, {architecture}): checks and runs use it.")
         return Finding(name, GOOD, text.format(api=answer["api"], architecture=answer["architecture"]))
+    if is_there and softgpu_runs_here:
+        return Finding(name, NOTE, _("MAX finds no GPU that it can use: the software GPU executes your kernels."))
     if is_there:
-        text = _("MAX finds no GPU that it can use.")
-        return Finding(name, state, text + (" " + _in_its_place() if softgpu_runs_here else ""))
+        return Finding(name, BAD, _("MAX finds no GPU that it can use."))
     if softgpu_runs_here:
-        return Finding(name, GOOD, _("There is no GPU of NVIDIA or AMD here. None is needed:") + " " + _in_its_place())
+        text = _("There is no GPU of NVIDIA or AMD here. None is needed: the software GPU executes your kernels.")
+        return Finding(name, GOOD, text)
     text = _("There is no GPU that MAX can use, and the software GPU runs on Linux x86-64 only.")
     return Finding(name, BAD, text, _("Use a machine with Linux on x86-64, or one with a GPU that MAX supports."))
-
-
-def _in_its_place() -> str:
-    return _("the software GPU executes your kernels.")
 
 
 # NVIDIA
