@@ -217,23 +217,28 @@ class Number(widgets.HBox):
             self._complain(f"{text} {shown}")
 
 
-class Picture(anywidget.AnyWidget):
+class Picture(widgets.VBox):
+    """The place of a launch's drawing; empty where there is none."""
+
+    def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
+        if view is None:
+            self.children = []
+            return
+        launch = {"name": "", **launch_data(view, inputs)}
+        data = {"strings": strings(), "selected": 0, "launches": [launch]}
+        if self.children:
+            self.children[0].data = data
+        else:
+            self.children = [Drawing(data=data)]
+
+
+class Drawing(anywidget.AnyWidget):
     """One launch as the stepper draws it, at its end."""
 
     _esm = STEPPER / "stepper.js"
     _css = (STEPPER / "stepper.css").read_text() + STYLE.read_text()
     data = traitlets.Dict().tag(sync=True)
     sources: traitlets.List = traitlets.List().tag(sync=True)
-
-    def __init__(self) -> None:
-        super().__init__(layout=widgets.Layout(display="none"))
-
-    def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
-        """Draw a launch; or nothing, if there is none."""
-        if view is not None:
-            launch = {"name": "", **launch_data(view, inputs)}
-            self.data = {"strings": strings(), "selected": 0, "launches": [launch]}
-        self.layout.display = "none" if view is None else None
 
 
 LABELS = {"threads": N_("threads in a block"), "blocks": N_("blocks in the grid")}
