@@ -11,6 +11,7 @@ from workbook.notebook import vector_widths
 from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import replace_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED
+from workbook.what_if.forecast import forecast
 
 SEED = 20261120
 
@@ -49,6 +50,9 @@ def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, workers):
     told = str(verdict)
     for words in mistake.must_say:
         assert words in told
+    # What was foreseen has come true, in the case that was named.
+    foreseen = forecast(puzzle, replace_region(puzzle.solution_file.read_text(), code))
+    assert not foreseen or verdict.first_wrong_case.name in foreseen
 
 
 @pytest.mark.parametrize("puzzle, variant", every("right"))
