@@ -7,13 +7,20 @@ from random import SystemRandom
 
 import numpy as np
 
-from softgpu import LaunchTrace
+from softgpu import LaunchTrace, Report
 from softgpu.trace import Kind, Space
 from workbook import answers
 from workbook.answers import Answer
-from workbook.diagnosis.errors import explain_compile_error, explain_program_error, explain_run_error, quote_line
+from workbook.diagnosis.errors import (
+    explain_compile_error,
+    explain_program_error,
+    explain_python_error,
+    explain_run_error,
+    further_errors,
+)
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks
-from workbook.execution import BufferPlace, Execution, Failure
+from workbook.diagnosis.races import explain_race
+from workbook.execution import BufferPlace, Execution
 from workbook.language import _, ngettext
 from workbook.lint.foreach import lint_foreach
 from workbook.lint.launch import is_attempted, lint
@@ -22,7 +29,7 @@ from workbook.pictures.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Arrays, Puzzle
 from workbook.pytorch import calls
 from workbook.region import read_region
-from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, CodeLine, Verdict
 from workbook.worker import Worker
 
 LINTS = {"launch": lint, "foreach": lint_foreach, "torch": lint_torch}
@@ -48,7 +55,7 @@ def check_op(puzzle: Puzzle, op_text: str, workers: Workers, progress: Progress,
     for worker in workers:
         executions.append(worker.run(puzzle.id, op_text, seed, progress))
         failure = executions[-1].failure
-        if failure is not None and failure.stage in ("precompile", "graph"):
+        if failure is not None and failure.stage in ("precompile", "graph", "python", "system"):
             break  # another device would say the same
     answer = Answer(tuple(executions), seed, time.time())
     answers.keep(name, puzzle, op_text, devices, answer)
@@ -95,7 +102,8 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
     missing = calls.missing() if puzzle.fills == "torch" else ""
     if missing:
         return Verdict(puzzle.id, STOPPED, missing, stage="lint")
-    code = read_region(op_text).code
+    region = read_region(op_text)
+    code = region.code
     if not is_attempted(code):
         return Verdict(
             puzzle.id,
@@ -109,20 +117,9 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
     findings = LINTS[puzzle.fills](code, op_text, kernel_texts)
     if not findings:
         return None
-    first, *others = findings
-    return Verdict(
-        puzzle.id,
-        FAILED,
-        first.message,
-        details=tuple(
-            [quote_line(first.line, code.splitlines()[first.line - 1], first.column)]
-            + [
-                _("Line {line} of your code: {message}").format(line=other.line, message=other.message)
-                for other in others
-            ]
-        ),
-        stage="lint",
-    )
+    lines = [CodeLine.of(region, puzzle.file, finding.line, finding.column) for finding in findings]
+    first, *others = zip((finding.message for finding in findings), lines, strict=True)
+    return Verdict(puzzle.id, FAILED, first[0], first[1:], stage="lint", more=tuple(others))
 
 
 def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
@@ -131,9 +128,14 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
     if failure is not None and failure.stage == "program":
         headline, *details = explain_program_error(failure, read_region(op_text))
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", raw=failure.text)
-    if failure is not None and failure.stage != "launch":
-        headline, *details = explain_compile_error(failure, read_region(op_text))
+    if failure is not None and failure.stage == "python":
+        headline, *details = explain_python_error(failure)
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="compiler", raw=failure.text)
+    if failure is not None and failure.stage != "launch":
+        region = read_region(op_text)
+        headline, *details = explain_compile_error(failure, region)
+        more = further_errors(failure, region)
+        return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="compiler", raw=failure.text, more=more)
 
     cases = tuple(_case_result(puzzle, execution, number) for number in range(len(execution.cases)))
     if failure is not None:
@@ -145,10 +147,15 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
 
     wrong = [case for case in cases if not case.right]
     if wrong:
+        differing = [case for case in wrong if not case.right_by_chance]
         headline = ngettext(
             "{number} of {count} case differs from NumPy.", "{number} of {count} cases differ from NumPy.", len(cases)
-        ).format(number=len(wrong), count=len(cases))
-        details = explain_wrong_output(puzzle, wrong[0])
+        ).format(number=len(differing), count=len(cases))
+        if not differing:
+            headline = _("Every case matches NumPy, but by chance: threads race.")
+        details = explain_wrong_output(puzzle, differing[0]) if differing else []
+        racing = next((case for case in [*differing[:1], *wrong] if case.races), None)
+        details += explain_race(puzzle, op_text, racing) if racing else []
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", cases=cases)
     headline = ngettext("The case matches NumPy.", "All {count} cases match NumPy.", len(cases))
     headline = headline.format(count=len(cases))
@@ -176,7 +183,7 @@ def _case_result(puzzle: Puzzle, execution: Execution, number: int) -> CaseResul
         launches=len(traces),
         places=places,
         passed=_passed_buffers(traces[-1], places) if traces and puzzle.fills == "launch" else (),
-        view=_view(puzzle, traces[-1], places, expected, output, sizes, execution.failure) if traces else None,
+        view=_view(puzzle, execution, traces[-1], places, expected, output, sizes) if traces else None,
     )
 
 
@@ -209,6 +216,11 @@ def launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
     return [trace for trace in execution.launches if addresses.intersection(_words(trace))]
 
 
+def _races_of(execution: Execution, trace: LaunchTrace) -> tuple[Report, ...]:
+    pairs = zip(execution.launches, execution.races, strict=False)  # a real GPU tells of neither
+    return next((races for launch, races in pairs if launch is trace), ())
+
+
 def _words(trace: LaunchTrace) -> list[int]:
     """The parameters in pieces of eight bytes: addresses, among other things. MAX packs all that `foreach` passes into
     one parameter."""
@@ -239,13 +251,14 @@ def _passed_buffers(trace: LaunchTrace, places: dict[str, BufferPlace]) -> tuple
 
 def _view(
     puzzle: Puzzle,
+    execution: Execution,
     trace: LaunchTrace,
     places: dict[str, BufferPlace],
     expected: np.ndarray,
     output: np.ndarray | None,
     sizes: dict[str, int],
-    failure: Failure | None,
 ) -> LaunchView | None:
+    failure = execution.failure
     if puzzle.arguments[0] not in places:
         return None
     dtype = expected.dtype
@@ -258,6 +271,7 @@ def _view(
         thread_per_element=puzzle.fills != "foreach",
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
+        races=_races_of(execution, trace),
         fault=failure.text if failure else "",
         fault_at=failure.fault if failure else None,
         rtol=puzzle.tolerance,

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workbook.language import N_, _
+from workbook.language import N_, _, ngettext, width
 
 if TYPE_CHECKING:  # commands that only name outcomes are not to wait for these
     import numpy as np
 
     from workbook.execution import BufferPlace
     from workbook.pictures.launch_view import LaunchView
+    from workbook.region import Region
 
 PASSED = "passed"
 FAILED = "failed"
@@ -32,6 +33,40 @@ WORDS = {PASSED: N_("passed"), FAILED: N_("failed"), NOT_ATTEMPTED: N_("not atte
 
 class Quote(str):
     """A line of code and where it stands, perhaps with a caret below it: to be shown in a face of one width."""
+
+
+class CodeLine(Quote):
+    """A line of the learner's own code. As text it counts the lines of the file; `in_cell` those of a notebook's cell.
+    """
+
+    own: int
+    """The line within the marked region, from 1."""
+    code: str
+    column: int
+
+    @classmethod
+    def of(cls, region: Region, file: str, own: int, column: int) -> CodeLine:
+        """Line `own` of a file's marked region; the column counts from 1, without the region's indentation."""
+        code = region.code.splitlines()[own - 1]
+        place = _("{file}, line {line}:").format(file=file, line=region.first_line + own - 1)
+        line = cls(_with_caret(place, code, column))
+        line.own, line.code, line.column = own, code, column
+        return line
+
+    def in_cell(self, first: int) -> Quote:
+        """The same in a cell in which the code begins with line `first`."""
+        return quote_line(first + self.own - 1, self.code, self.column)
+
+
+def quote_line(number: int, text: str, column: int) -> Quote:
+    """A line of code with a caret under the column; both count from 1."""
+    return Quote(_with_caret(_("line {line}:").format(line=number), text, column))
+
+
+def _with_caret(place: str, text: str, column: int) -> str:
+    start = f"{place}  "
+    before = max(column, 1) - 1
+    return f"{start}{text}\n{' ' * width(start + text[:before].ljust(before))}^"
 
 
 @dataclass(frozen=True)
@@ -62,12 +97,25 @@ class CaseResult:
 
     @property
     def right(self) -> bool:
+        return self.is_result_right and not self.races
+
+    @property
+    def right_by_chance(self) -> bool:
+        return self.is_result_right and self.races
+
+    @property
+    def is_result_right(self) -> bool:
         return (
             self.output is not None
             and self.first_wrong is None
             and not self.changed_inputs
             and self.written_elsewhere is None
         )
+
+    @property
+    def races(self) -> bool:
+        """Whether threads used an element with no order between them."""
+        return self.view is not None and bool(self.view.races)
 
     def element(self, index: int) -> str:
         """An element of the output by its index in the flattened output: "15", or "2, 3" in a matrix."""
@@ -99,6 +147,8 @@ class Verdict:
     cases: tuple[CaseResult, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     raw: str = ""
+    more: tuple[tuple[str, ...], ...] = ()
+    """The errors after the first, each as a message and its line: they may be consequences of it."""
     known_since: float | None = None
     """When it was run, in seconds since 1970, where this is the answer to an earlier run of the very same."""
 
@@ -127,8 +177,23 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{self.title}: {self.headline}", *self.details]
+        if self.more:
+            lines += [further_title(self), *("\n".join(error) for error in self.more[:MORE_SHOWN])]
+        if len(self.more) > MORE_SHOWN:
+            text = _("`workbook check {puzzle} --json` has everything that the tools said.")
+            lines.append(text.format(puzzle=self.puzzle))
         lines += [_("Remark: {remark}").format(remark=remark) for remark in self.remarks]
         return "\n".join(lines)
+
+
+MORE_SHOWN = 2
+"""How many of the errors after the first are told where nothing can be folded."""
+
+
+def further_title(verdict: Verdict) -> str:
+    """What stands above the errors after the first."""
+    count = len(verdict.more)
+    return ngettext("And {count} more error:", "And {count} more errors:", count).format(count=count)
 
 
 def launched_cases(verdict: Verdict) -> dict[str, CaseResult]:

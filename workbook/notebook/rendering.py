@@ -10,7 +10,7 @@ from pygments.lexers.mojo import MojoLexer
 from pygments.token import Keyword, Name
 
 from workbook.language import N_, _, ngettext
-from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Quote, Verdict
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, CodeLine, Quote, Verdict, further_title
 
 COLOURS = {
     PASSED: "var(--jp-success-color1, #388e3c)",
@@ -84,13 +84,22 @@ def text_html(text: str) -> str:
     return "".join(f'<p style="margin: 4px 0; max-width: 80em">{_sentence(paragraph)}</p>' for paragraph in paragraphs)
 
 
-def verdict_html(verdict: Verdict) -> str:
-    """The verdict, what is wrong, and the op's numbers beside NumPy's."""
+def verdict_html(verdict: Verdict, cell_line: int | None = None) -> str:
+    """The verdict, what is wrong, and the op's numbers beside NumPy's. `cell_line` is the line in which the code begins
+    in the cell that the learner looks at; without it lines are those of the file."""
+
+    def shown(detail: str) -> str:
+        return _detail(detail.in_cell(cell_line) if cell_line and isinstance(detail, CodeLine) else detail)
+
     parts = [
         f'<div style="font-weight: bold; color: {COLOURS[verdict.outcome]}">{escape(verdict.title)}</div>',
         f'<div style="margin: 4px 0">{_sentence(verdict.headline)}</div>',
     ]
-    parts += [_detail(detail) for detail in verdict.details]
+    parts += [shown(detail) for detail in verdict.details]
+    if verdict.more:
+        errors = "".join(shown(part) for error in verdict.more for part in error)
+        title = further_title(verdict)
+        parts.append(f'<details><summary style="cursor: pointer">{escape(title)}</summary>{errors}</details>')
     parts += [_detail(_("Note: {remark}").format(remark=remark)) for remark in verdict.remarks]
     telling = verdict.first_wrong_case or next(iter(verdict.cases), None)
     parts += [_comparison(case, case is telling) for case in verdict.cases if case.output is not None]
@@ -114,6 +123,8 @@ def _comparison(case: CaseResult, unfolded: bool) -> str:
     verdict = (
         _("✓ all elements match NumPy")
         if case.right
+        else _("✗ all elements match NumPy, by chance")
+        if case.right_by_chance
         else ngettext(
             "✗ {number} of {count} element differs", "✗ {number} of {count} elements differ", wrong.size
         ).format(number=wrong.sum(), count=wrong.size)

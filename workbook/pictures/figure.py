@@ -20,6 +20,7 @@ from workbook.pictures.launch_view import (
     Provenance,
     SharedArray,
     Slot,
+    is_right,
     never_ran,
     oddities,
     ranges,
@@ -112,7 +113,7 @@ def _columns(view: LaunchView, blocks: Sequence[BlockView], whole: bool) -> list
 def _draw_heading(sheet: Sheet, view: LaunchView, blocks: Sequence[BlockView]) -> None:
     left = -LEFT + 0.4
     sheet.text(left, 0.75, view.title, 12, ha="left", weight="bold")
-    all_right = all(_is_right(output) for output in view.outputs)
+    all_right = is_right(view)
     sheet.text(
         left, 1.6, f"{'✓' if all_right else '✗'} {score(view)}", 9.5, RIGHT_INK if all_right else WRONG.edge, ha="left"
     )

@@ -293,6 +293,12 @@ def describe(view: LaunchView) -> str:
     return "\n".join(lines + oddities(view))
 
 
+def is_right(view: LaunchView) -> bool:
+    """Whether threads wrote every output, and rightly, and that was no chance. A value that happens to be there is no
+    result."""
+    return all(output.ok and output.writers for output in view.outputs) and not view.fault and not view.races
+
+
 def score(view: LaunchView) -> str:
     """28 of 28 outputs right."""
     right = sum(output.ok for output in view.outputs)
@@ -375,8 +381,8 @@ def race_text(view: LaunchView, race: Race) -> str:
 
 
 def telling(views: Mapping[str, LaunchView]) -> str:
-    """The name of the launch that has most to tell: the first with a race or a wrong output, else the first with a halo,
-    else the first vector that takes several blocks."""
+    """The name of the launch that has most to tell: the first with a race or a wrong output, else the first with a
+    halo, else the first vector that takes several blocks."""
 
     def wrong(view: LaunchView) -> bool:
         return bool(view.races) or not all(output.ok for output in view.outputs)

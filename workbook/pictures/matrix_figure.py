@@ -13,7 +13,7 @@ from itertools import groupby
 from matplotlib.figure import Figure
 
 from workbook.language import _, ngettext, width, wrap
-from workbook.pictures.launch_view import LaunchView, Output, Thread, oddities, score
+from workbook.pictures.launch_view import LaunchView, Output, Thread, is_right, oddities, score
 from workbook.pictures.sheet import INK, LEFT, MUTED, RIGHT_INK, WRONG, Look, Sheet, short
 
 # Tints of the Okabe-Ito palette; blocks take turns.
@@ -89,7 +89,7 @@ def thread_runs(view: LaunchView) -> list[Run]:
 def _draw_heading(sheet: Sheet, view: LaunchView) -> None:
     left = -LEFT + 0.4
     sheet.text(left, 0.75, view.title, 12, ha="left", weight="bold")
-    right = all(output.ok and output.writers for output in view.outputs)
+    right = is_right(view)
     sheet.text(left, 1.6, f"{'✓' if right else '✗'} {score(view)}", 9.5, RIGHT_INK if right else WRONG.edge, ha="left")
     sheet.y = 2.1
     for line in (part for text in [*oddities(view), shares(view)] for part in wrap(text, int(sheet.width * 5.5))):

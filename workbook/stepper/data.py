@@ -28,6 +28,7 @@ from workbook.pictures.launch_view import (
     coordinates,
     element_type,
     intended_regions,
+    is_right,
     linear,
     never_ran,
     oddities,
@@ -82,7 +83,7 @@ def launch_data(
     arrays = _windows(view, accesses)
     return {
         "title": view.title,
-        "right": all(output.ok and output.writers for output in view.outputs) and not view.fault,
+        "right": is_right(view),
         "score": score(view),
         "remarks": _remarks(view) + _what_is_left_out(view, drawn, arrays, left_out),
         "is_window": len(drawn) < len(view.blocks),
@@ -108,6 +109,7 @@ def launch_data(
         "missing": [{"first": x * view.block[0], "text": never_ran(view, x)} for x in view.missing_blocks[:MAX_BLOCKS]],
         "buffers": [_buffer(view, name, arrays[name], inputs or {}) for name in _in_order(view)],
         "outputs": _outputs(view, arrays[view.output]),
+        "wrong": _wrong_outputs(view, arrays[view.output]),
         "steps": steps,
         "races": [_race(view, race) for race in view.races if all(one.block in drawn for one in race.threads)],
     }
@@ -219,6 +221,24 @@ def _outputs(view: LaunchView, elements: range) -> list[Json]:
         }
         for index, output in zip(elements, view.outputs[elements.start : elements.stop], strict=True)
     ]
+
+
+def _wrong_outputs(view: LaunchView, elements: range) -> list[Json]:
+    """The missing outputs and the wrong ones, in words, and which of the drawn elements they are."""
+    missing, wrong = (
+        [
+            index
+            for index, one in enumerate(view.outputs)
+            if not (one.ok and one.writers) and bool(one.writers) == written
+        ]
+        for written in (False, True)
+    )
+    count = len(missing)
+    texts = [ngettext("{count} output is missing:", "{count} outputs are missing:", count).format(count=count)]
+    count = len(wrong)
+    texts.append(ngettext("{count} output is wrong:", "{count} outputs are wrong:", count).format(count=count))
+    groups = zip(texts, (missing, wrong), strict=True)
+    return [{"text": text, "indices": [one for one in found if one in elements]} for text, found in groups if found]
 
 
 def _why_wrong(view: LaunchView, index: int) -> str:

@@ -29,6 +29,7 @@ from workbook.language import _
 from workbook.lint.mojo_source import Function, read_function
 from workbook.notebook.rendering import CurrentMojoLexer
 from workbook.puzzles import Puzzle, find_puzzle
+from workbook.region import BEGIN
 from workbook.stepper.data import Json
 from workbook.verdict import CaseResult
 
@@ -66,9 +67,19 @@ def source_data(puzzle: Puzzle, op_text: str, trace: LaunchTrace, is_final: bool
             if is_final
             else _("The line of each step is being looked up: about ten seconds, once for each kernel.")
         )
-        return {"file": source.name, "lines": _highlighted(source.text), "pcs": {}, "note": note}
-    source, lines = found
-    return {"file": source.name, "lines": _highlighted(source.text), "pcs": lines, "note": ""}
+        lines = {}
+    else:
+        (source, lines), note = found, ""
+    first = _first_line(source, trace)
+    return {"file": source.name, "lines": _highlighted(source.text), "first": first, "pcs": lines, "note": note}
+
+
+def _first_line(source: Source, trace: LaunchTrace) -> int:
+    """Where the kernel begins, whose name in the PTX holds that of its function; else where the learner's code does."""
+    lines = source.text.splitlines()
+    functions = {number: re.match(r" *def (\w+)", line) for number, line in enumerate(lines, 1)}
+    kernel = next((number for number, found in functions.items() if found and found[1] in trace.kernel), None)
+    return kernel or next((number for number, line in enumerate(lines, 1) if line.strip() == BEGIN), 1)
 
 
 def find_lines(trace: LaunchTrace, op_text: str) -> tuple[Source, dict[int, int]] | None:

@@ -6,12 +6,14 @@
 // happened to it, and is drawn as it was at a moment.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = 128; // left of the cells, for the names of rows
+const MARGIN = 122; // left of the cells, for the names of rows
 const MAX_COLUMNS = 64; // of one line; what is longer goes on in the next
 const WRAP = 32; // threads of a warp, banks of shared memory
 const MAX_LEGIBLE = 512; // cells of one array that have room for words
+const WIDE_LETTER = 7; // pixels, at least what one needs
 const MAX_PAST_ARROWS = 80;
-const MAX_WRONG = 40;
+const FEW_WRONG = 5; // shown before the others are asked for
+const MAX_WRONG = 200;
 
 const PROVENANCES = { o: "own", h: "halo", z: "zero", x: "other", n: "never" };
 
@@ -36,7 +38,7 @@ export function mount(root, data, onAsk = null) {
   const follow = select([], (value) => choose(value === "" ? null : { kind: "thread", ...threadOf(value) }));
   const score = html("span", { class: "score" });
   const remarks = html("ul", { class: "remarks" });
-  const wrong = html("div", { class: "wrongs" });
+  const wrong = html("div");
   const buttons = {
     first: button("first", say("first"), () => go(0)),
     back: button("back", say("back"), () => go(position - 1)),
@@ -67,7 +69,7 @@ export function mount(root, data, onAsk = null) {
   cases.parentElement.hidden = data.launches.length < 2;
   // Of a launch that is too large to be drawn, another block can be asked for.
   const ask = html("input", { type: "number", min: 0, class: "ask", placeholder: say("other_block"), "aria-label": say("other_block") });
-  ask.addEventListener("change", () => onAsk(launchNumber, Number(ask.value)));
+  ask.addEventListener("change", () => ask.value !== "" && onAsk(launchNumber, Number(ask.value)));
   blocks.parentElement.after(ask);
 
   root.addEventListener("keydown", (event) => {
@@ -99,7 +101,7 @@ export function mount(root, data, onAsk = null) {
     score.textContent = `${launch.right ? "✓" : "✗"} ${launch.title} · ${launch.score}`;
     score.classList.toggle("failed", !launch.right);
     ask.hidden = !(onAsk && launch.is_window);
-    remarks.replaceChildren(...[...launch.remarks, ...launch.races.map((race) => race.text)].map((text) => html("li", {}, text)));
+    remarks.replaceChildren(...launch.remarks.map((text) => html("li", {}, text)));
     drawWrong();
     show(null);
   }
@@ -156,18 +158,26 @@ export function mount(root, data, onAsk = null) {
   }
 
   function drawWrong() {
-    const first = launch.output.first;
-    const found = launch.outputs.flatMap((output, number) => (output.ok ? [] : [first + number]));
-    wrong.hidden = !found.length;
-    wrong.replaceChildren(
-      html("span", {}, say("wrong_outputs")),
-      ...found.slice(0, MAX_WRONG).map((index) => {
-        const one = html("button", { type: "button", title: launch.outputs[index - first].why, "aria-label": `${elementName(launch.output, index)}: ${launch.outputs[index - first].why}` }, `✗ ${elementName({ ...launch.output, name: "" }, index)}`);
-        one.addEventListener("click", () => explain(index));
-        return one;
-      }),
-      ...(found.length > MAX_WRONG ? [html("span", {}, say("more", { count: found.length - MAX_WRONG }))] : []),
-    );
+    wrong.replaceChildren(...launch.wrong.map(({ text, indices }) => {
+      const line = html("div", { class: "wrongs" }, html("span", {}, `✗ ${text}`), ...indices.slice(0, FEW_WRONG).map(wrongButton));
+      const others = indices.slice(FEW_WRONG);
+      if (others.length) {
+        const more = html("button", { type: "button", class: "more" }, say("more", { count: others.length }));
+        more.addEventListener("click", () => {
+          more.replaceWith(...others.slice(0, MAX_WRONG).map(wrongButton));
+          line.children[FEW_WRONG + 1].focus();
+        });
+        line.append(more);
+      }
+      return line;
+    }));
+  }
+
+  function wrongButton(index) {
+    const { why } = launch.outputs[index - launch.output.first];
+    const made = html("button", { type: "button", title: why, "aria-label": `${elementName(launch.output, index)}: ${why}` }, elementName({ ...launch.output, name: "" }, index));
+    made.addEventListener("click", () => explain(index));
+    return made;
   }
 
   // From a wrong output to the thread and the step that made it.
@@ -219,6 +229,8 @@ export function mount(root, data, onAsk = null) {
       if (row && !rows.includes(row)) rows.push(row);
     }
     for (const row of rows) row.classList.add("current");
+    const first = pre?.querySelector(`[data-line="${data.sources[launchNumber].first}"]`);
+    if (!rows.length && first) pre.scrollTop = first.offsetTop - 4;
     if (rows.length && (rows[0].offsetTop < pre.scrollTop + 20 || rows[0].offsetTop > pre.scrollTop + pre.clientHeight - 40)) {
       pre.scrollTop = rows[0].offsetTop - pre.clientHeight / 2;
     }
@@ -477,6 +489,7 @@ function makeScene(launch, shown, available, id, say) {
 
   const back = svg("g"), body = svg("g"), over = svg("g", { class: "arrows" }), marks = svg("g", { class: "races" });
   const title = svg("title", {}, [launch.title, launch.score, ...launch.remarks].join(". "));
+  let outputTop = 0;
   const picture = svg("svg", { role: "img", "aria-labelledby": `${id}title` }, title, definitions(id), back, body, marks, over);
   title.id = `${id}title`;
   const cells = []; // everything that may change
@@ -521,9 +534,11 @@ function makeScene(launch, shown, available, id, say) {
   const write = (node, content, roomy) => {
     if (node.textContent === content) return;
     node.textContent = content;
-    const size = roomy / Math.max(content.length, 1);
-    node.style.fontSize = size < 5.6 ? `${Math.max(size * 1.75, 5)}px` : "";
+    squeeze(node, roomy);
   };
+
+  // A row of the block, unless that gives a tower.
+  const rowOfBlock = (count) => (launch.block[0] <= MAX_COLUMNS && count <= 8 * launch.block[0] ** 2 ? launch.block[0] : undefined);
 
   // Above the data: which block its elements belong to.
   function drawGrid() {
@@ -557,21 +572,28 @@ function makeScene(launch, shown, available, id, say) {
     const { across, perRow, small } = sizes(array, array.count);
     if (small && extra.numpy) return; // there is room for marks only
     const two = array.is_output && !extra.numpy; // the writer below the value
-    const down = small ? across : two ? 34 : 24;
-    label(extra.numpy ? say("numpy") : array.name, y + (small ? 12 : down / 2 + 4), "label strong");
+    const wide = Math.min(perRow, array.count) * across;
+    // NumPy's matrix stands beside the output, where there is room.
+    const beside = extra.numpy && !aligned && MARGIN + 2 * wide + 70 < available;
+    const x0 = aligned ? columnX(start) : beside ? MARGIN + wide + 70 : MARGIN;
+    const down = small ? across : two || beside ? 36 : 24;
+    if (two) outputTop = y;
+    if (beside) y = outputTop;
+    const name = extra.numpy ? say("numpy") : array.name;
+    text(aligned ? MARGIN - 10 : x0 - 10, y + (small ? 12 : down / 2 + 4), name, "label strong", "end");
     if (aligned && !extra.numpy) {
-      for (let index = start; index < array.count; index++) text(columnX(index) + cell / 2, y + 7, String(index), "index");
-      y += 10;
+      for (let index = start; index < array.count; index++) text(columnX(index) + cell / 2, y + 9, String(index), "index");
+      y += 12;
     }
     const from = aligned ? start : 0;
-    const used = grid(Math.max(array.count - from, 0), array.first + from, aligned ? columnX(start) : MARGIN, { across, down, perRow }, (index, x, top) => {
+    const used = grid(Math.max(array.count - from, 0), array.first + from, x0, { across, down, perRow }, (index, x, top) => {
       const made = box({ kind: "element", array, index, ...extra }, x, top, across, down, "plain");
       if (small) {
         made.update = extra.numpy ? () => {} : globalUpdate(made, array, index, null, null);
       } else {
-        const value = line(made, two ? 15 : 16, "value");
+        const value = line(made, beside ? 22 : 16, "value");
         if (extra.numpy) write(value, short(launch.outputs[index - array.first].expected), across);
-        made.update = extra.numpy ? () => {} : globalUpdate(made, array, index, value, two ? line(made, 28, "writer") : null);
+        made.update = extra.numpy ? () => {} : globalUpdate(made, array, index, value, two ? line(made, 30, "writer") : null);
       }
     });
     if (!extra.numpy) drawOutside(array, [...array.outside], aligned ? columnX(0) : MARGIN, across, down, perRow);
@@ -604,14 +626,15 @@ function makeScene(launch, shown, available, id, say) {
       else if (event) kind = "overwritten";
       setKind(made, `${kind}${hot ? ` hot ${hot}` : ""}`);
       if (value) write(value, event ? short(event.value) : initial === null ? (isOver && array.is_output ? "✗" : "") : short(initial), made.across);
-      if (writer) write(writer, event ? (launch.blocks.length > 1 && !aligned ? `b${event.block} t${event.thread}` : `t${event.thread}`) : "", made.across);
+      const by = event && (launch.blocks.length > 1 && !aligned ? `b${event.block} t${event.thread}` : `t${event.thread}`);
+      if (writer) write(writer, event ? (expected.ok ? by : `✗ ${by}`) : "", made.across);
     };
   }
 
   function drawBlock(block) {
     const top = y;
     const x0 = aligned ? columnX(block.first) : MARGIN;
-    text(8, y + 16, block.name, "title", "start");
+    text(8, y + (aligned ? 20 : 16), block.name, "title", "start");
     y += aligned ? 6 : 24;
     drawThreads(block, x0);
     const hasBarrier = block.barriers > 0;
@@ -632,14 +655,14 @@ function makeScene(launch, shown, available, id, say) {
 
   function drawThreads(block, x0) {
     const many = block.threads > MAX_LEGIBLE;
-    const perRow = aligned ? Infinity : launch.block[0] <= MAX_COLUMNS ? launch.block[0] : many ? 2 * WRAP : WRAP;
-    const across = aligned ? cell : clamp(Math.floor(room / perRow), 8, many ? 13 : 26), down = aligned ? 20 : Math.max(across * 0.75, 10);
+    const perRow = aligned ? Infinity : rowOfBlock(block.threads) ?? (many ? 2 * WRAP : WRAP);
+    const across = aligned ? cell : clamp(Math.floor(room / perRow), 8, many ? 13 : 26), down = aligned ? 20 : across >= 18 ? 18 : Math.max(across * 0.75, 10);
     label(say("threads"), y + Math.min(down / 2 + 4, 14));
     const idle = new Set(block.idle);
     const used = grid(block.threads, 0, x0, { across, down, perRow }, (thread, x, top) => {
       const made = box({ kind: "thread", block: block.number, thread }, x, top, across, down, "thread");
       const kind = idle.has(thread) ? "thread idle" : "thread";
-      if (across >= 18) line(made, down / 2 + 3.5, "thread", `t${thread}`);
+      if (across >= 18) squeeze(line(made, down / 2 + 3.5, "thread", `t${thread}`), across);
       made.update = (moment, hot) => setKind(made, `${kind}${hot ? ` hot ${hot}` : ""}`);
     });
     y += used + 6;
@@ -671,10 +694,10 @@ function makeScene(launch, shown, available, id, say) {
 
   function drawShared(array, block, x0, before) {
     const many = array.count > MAX_LEGIBLE;
-    const perRow = aligned ? Infinity : launch.block[1] > 1 && array.count % launch.block[0] === 0 && launch.block[0] <= MAX_COLUMNS ? launch.block[0] : many ? 2 * WRAP : array.count <= 40 ? 40 : WRAP;
+    const perRow = aligned ? Infinity : launch.block[1] > 1 && array.count % launch.block[0] === 0 && rowOfBlock(array.count) ? launch.block[0] : many ? 2 * WRAP : array.count <= 40 ? 40 : WRAP;
     const across = aligned ? cell : clamp(Math.floor(room / Math.min(perRow, array.count)), 8, many ? 13 : 32);
     const small = across < 22;
-    const down = small ? across : 36;
+    const down = small ? across : 44;
     const isFirst = array === block.shared[0];
     if (aligned && !isFirst && x0 !== columnX(block.first)) text(x0 - 5, y + 15, array.name, "label strong", "end");
     else label(array.name, y + (small ? 11 : 15), "label strong");
@@ -682,17 +705,18 @@ function makeScene(launch, shown, available, id, say) {
     const used = grid(array.count, 0, x0, { across, down, perRow }, (index, x, top) => {
       const entity = { kind: "element", array, index, ...(before ? { before: true } : {}) };
       const made = box(entity, x, top, across, down, "empty");
-      const value = small ? null : line(made, 12, "value"), word = small ? null : line(made, 21, "word"), who = small ? null : line(made, 31, "writer");
+      const value = small ? null : line(made, 13, "value"), word = small ? null : line(made, 25.5, "word"), who = small ? null : line(made, 38.5, "writer");
       made.update = (moment, hot) => {
         const barrier = latest(block.openings, moment)?.moment;
         const waits = !before && block.barriers > 0 && barrier === undefined;
         const event = waits ? null : latest(array.history.get(index), before ? (barrier ?? moment) : moment);
         const provenance = PROVENANCES[event?.provenance ?? "n"];
         const glows = hot && (before ? barrier === undefined : !waits);
-        setKind(made, `${waits ? "waiting" : provenance}${glows ? ` hot ${hot}` : ""}`);
+        const isAsked = !waits && !event && latest(array.readers.get(index), moment);
+        setKind(made, `${waits ? "waiting" : provenance}${isAsked ? " asked" : ""}${glows ? ` hot ${hot}` : ""}`);
         if (!value) return;
         write(value, event ? short(event.value) : "", across);
-        write(word, waits ? "" : say(provenance), across * 1.6);
+        write(word, waits ? "" : say(provenance), across);
         if (before) write(who, event ? `t${event.thread}` : "", across);
         else write(who, waits ? "" : runs((array.readers.get(index) ?? []).filter((one) => one.moment <= moment).map((one) => one.thread)), across);
       };
@@ -701,8 +725,8 @@ function makeScene(launch, shown, available, id, say) {
     drawOutside(array, [...array.outside].filter((index) => !before || array.history.has(index)), x0, across, down, perRow);
     y += used + 2;
     if (aligned && before === (block.barriers > 0)) {
-      for (let index = 0; index < array.count; index++) text(x0 + (index + 0.5) * cell, y + 6, `[${index}]`, "index");
-      y += 9;
+      for (let index = 0; index < array.count; index++) text(x0 + (index + 0.5) * cell, y + 9, `[${index}]`, "index");
+      y += 13;
     }
     return y;
   }
@@ -711,7 +735,7 @@ function makeScene(launch, shown, available, id, say) {
     const x2 = aligned ? x0 + Math.max(block.threads, ...block.shared.map((one) => one.count)) * cell : MARGIN + room;
     const made = { entity: null, key: "" };
     made.group = svg("g", { class: "barrier closed" }, svg("line", { x1: x0, x2, y1: y + 8, y2: y + 8 }));
-    const name = svg("text", { x: MARGIN - 10, y: y + 12, "text-anchor": "end", class: "label" });
+    const name = svg("text", { x: MARGIN - 10, y: y + 12, "text-anchor": "end", class: "label soft" });
     made.group.append(name);
     body.append(made.group);
     made.update = (moment) => {
@@ -856,6 +880,28 @@ const setKind = (made, kind) => {
   const selected = made.group.classList.contains("selected") ? " selected" : "";
   made.group.setAttribute("class", `cell ${kind}${selected}`);
 };
+
+// Letters are made narrower, not smaller, where a text would not fit.
+function squeeze(node, across) {
+  const needed = node.textContent.length * WIDE_LETTER > across - 5 ? widthOf(node) : 0;
+  if (needed > across - 5) {
+    node.setAttribute("textLength", across - 5);
+    node.setAttribute("lengthAdjust", "spacingAndGlyphs");
+  } else node.removeAttribute("textLength");
+}
+
+const widths = new Map(); // measuring makes the browser lay out the page
+
+function widthOf(node) {
+  const key = `${node.getAttribute("class")} ${node.textContent}`;
+  let found = widths.get(key);
+  if (!found) {
+    node.removeAttribute("textLength");
+    found = node.getComputedTextLength(); // 0 as long as it is not in the page
+    if (found) widths.set(key, found);
+  }
+  return found || node.textContent.length * WIDE_LETTER;
+}
 
 // ---- Small things
 

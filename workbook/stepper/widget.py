@@ -180,7 +180,6 @@ def strings() -> dict[str, Any]:
         "count": _("step {step} of {steps}"),
         "before": _("Before the first step: no thread has read or written anything."),
         "hint": _("Point at a thread or a cell to see its arrows; click to keep them."),
-        "wrong_outputs": _("Wrong or missing, click to see who made it:"),
         "more": _("and {count} more"),
         "grid": _("grid"),
         "threads": _("threads"),
