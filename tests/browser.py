@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -31,6 +31,11 @@ def screenshots() -> Path:
     folder = Path(os.environ.get("WORKBOOK_SCREENSHOTS", Path(__file__).parent.parent / "build" / "screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep what is seen now as build/screenshots/NAME.png."""
+    page.screenshot(path=screenshots() / f"{name}.png")
 
 
 @contextmanager

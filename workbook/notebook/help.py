@@ -142,8 +142,9 @@ class History:
             return _body(text_html(_("There is no attempt yet. The first one that you check will stand here.")))
         shown = versions if self._all else versions[:ROWS]
         in_file = self._in_file()
-        head = "".join(f"<th>{escape(text)}</th>" for text in ("", _("kept"), _("verdict"), _("first line"), ""))
-        rows = "".join(self._row(version, version.path.read_bytes() == in_file) for version in shown)
+        current = next((version.number for version in versions if version.path.read_bytes() == in_file), None)
+        head = "".join(f"<th>{escape(text)}</th>" for text in (_("version"), _("kept"), _("verdict"), _("first line"), ""))
+        rows = "".join(self._row(version, version.number == current) for version in shown)
         parts = [text_html(self._said)] if self._said else []
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
         rest = len(versions) - len(shown)
