@@ -246,8 +246,8 @@ class _Run:
 
     def _value(self, node: ast.expr, mask: NDArray[np.bool_]) -> Value:
         match node:
-            case ast.Constant(value=value):
-                return self._constant(value)
+            case ast.Constant(value=int(number) | float(number)):
+                return self._constant(number)
             case ast.Name(id=name) if name in self.names:
                 return self.names[name]
             case ast.Name(id=name):

@@ -19,7 +19,7 @@ from workbook.notebook.rendering import message_html
 from workbook.notebook.waiting import Cancelled, Waiting
 from workbook.pictures.launch_view import LaunchView
 from workbook.puzzles import Puzzle, SizeRange
-from workbook.stepper.data import launch_data
+from workbook.stepper.data import Json, launch_data
 from workbook.stepper.widget import FOLDER as STEPPER
 from workbook.stepper.widget import strings
 from workbook.verdict import FAILED, PASSED, STOPPED
@@ -61,21 +61,20 @@ class Explorer(widgets.VBox):
             value="blocks" not in (chosen or {}), description=_("as many as the data needs"), indent=False
         )
         self.summary = widgets.HTML()
-        self.predicted = Picture()
+        self.predicted = Picture(_("Predicted"))
         self.button = widgets.Button(description=_("Run it"), icon="play", button_style="primary")
         self.progress = widgets.VBox()
-        self.happened = Picture()
-        self.title = widgets.HTML()
+        self.happened = Picture(_("What happened"))
+        self.comparison = widgets.HTML()
         super().__init__(
             [
                 *(self._row(name, number) for name, number in self.numbers.items()),
                 self.message,
-                self.summary,
-                _heading(_("Predicted: nothing has been compiled or run")),
-                self.predicted,
                 self.button,
                 self.progress,
-                self.title,
+                self.comparison,
+                self.summary,
+                self.predicted,
                 self.happened,
             ]
         )
@@ -135,7 +134,7 @@ class Explorer(widgets.VBox):
             self.predicted.show(prediction.view, inputs)
             self.happened.show(case.view if case else None, inputs)
             self.summary.value = self._summary(choice, prediction, case.view if case else None)
-            self.title.value = self._verdict(prediction, result) if result else ""
+            self.comparison.value = self._verdict(prediction, result) if result else ""
 
     def _summary(self, choice: Choice, prediction: Prediction, real: LaunchView | None) -> str:
         """What is wrong with the choice, and the launch in numbers."""
@@ -150,12 +149,11 @@ class Explorer(widgets.VBox):
 
     def _verdict(self, prediction: Prediction, result: RunOfChoice) -> str:
         """Whether it was as predicted."""
-        heading = _heading_html(_("What happened"))
         found = differences(prediction, result, self.puzzle.tolerance)
         if not found:
-            return heading + message_html(agreement(result), PASSED)
+            return message_html(agreement(result), PASSED)
         found = [_("What happened differs from the prediction."), *found]
-        return heading + "".join(message_html(text, FAILED) for text in found)
+        return "".join(message_html(text, FAILED) for text in found)
 
     # Running
 
@@ -218,18 +216,22 @@ class Number(widgets.HBox):
 
 
 class Picture(widgets.VBox):
-    """The place of a launch's drawing; empty where there is none."""
+    """The place of a launch's drawing, under a title; empty where there is none."""
+
+    def __init__(self, title: str):
+        super().__init__()
+        self.title = title
 
     def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
-        if view is None:
-            self.children = []
-            return
-        launch = {"name": "", **launch_data(view, inputs)}
+        self.children = [] if view is None else self._with({"name": "", **launch_data(view, inputs)})
+
+    def _with(self, launch: Json) -> Sequence[widgets.Widget]:
+        """The title and the drawing, which is kept as it is but for its data."""
         data = {"strings": strings(), "selected": 0, "launches": [launch]}
-        if self.children:
-            self.children[0].data = data
-        else:
-            self.children = [Drawing(data=data)]
+        if not self.children:
+            return [widgets.HTML(f'<div class="what-if-heading">{escape(self.title)}</div>'), Drawing(data=data)]
+        self.children[-1].data = data
+        return self.children
 
 
 class Drawing(anywidget.AnyWidget):
@@ -276,14 +278,6 @@ def _out_of_range(name: str, number: int, numbers: SizeRange) -> str:
         return ""
     text = _("`{name}` cannot be {number} here: choose a number from {least} to {most}.")
     return text.format(name=name, number=number, least=numbers.least, most=numbers.most)
-
-
-def _heading(text: str) -> widgets.HTML:
-    return widgets.HTML(_heading_html(text))
-
-
-def _heading_html(text: str) -> str:
-    return f'<div class="what-if-heading">{escape(text)}</div>'
 
 
 def _table(columns: Mapping[str, Mapping[str, str]]) -> str:
