@@ -79,7 +79,7 @@ def test_run_explains_what_does_not_compile(puzzle):
     result = workbook("run", "p17")
     assert result.returncode == 1
     assert "The name `result` does not exist here" in result.stdout
-    assert "line 4:      result," in result.stdout
+    assert "op.mojo, line 48:      result," in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 

@@ -8,7 +8,8 @@ import pytest
 from nbclient import NotebookClient
 
 from workbook import rooms
-from workbook.laboratory.mistakes import MISTAKES, OP, changed_text, explain
+from workbook.diagnosis.messages import explain
+from workbook.laboratory.mistakes import MISTAKES, OP, changed_text
 
 NOTEBOOK = rooms.NOTEBOOKS / "understanding_custom_ops.ipynb"
 

@@ -17,11 +17,11 @@ from nbclient import NotebookClient
 
 from workbook import language, rooms
 from workbook.check import check_at_once
-from workbook.diagnosis.errors import quote_line
 from workbook.language import UnknownLanguage
 from workbook.pictures.figure import figure
 from workbook.puzzles import find_puzzle
 from workbook.region import replace_region
+from workbook.verdict import quote_line
 from workbook.worker import Worker
 
 EMPTY = "{puzzle} not attempted"
@@ -123,7 +123,7 @@ def test_a_worker_speaks_the_language_of_its_notebook(speak, monkeypatch):
 
 def test_the_caret_stands_below_its_column_beside_wide_letters(speak, monkeypatch):
     speak("ko")
-    monkeypatch.setattr("workbook.diagnosis.errors._", {"line {line}:": "{line}번째 줄:"}.get)
+    monkeypatch.setattr("workbook.verdict._", {"line {line}:": "{line}번째 줄:"}.get)
     code, caret = quote_line(3, "a 가 b", 5).splitlines()
     assert language.width(caret) == language.width(code), "the caret is below the last letter"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from workbook.diagnosis.messages import explain
 from workbook.language import _
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def gpu_answers() -> bool:
     """Whether MAX finds a GPU. It is asked in a process of its own, because the answer opens the driver for good."""
     if sys.platform == "linux" and not any(_can_load(library) for library in _DRIVER_LIBRARIES):
         return False
-    question = "from max.driver import accelerator_count; raise SystemExit(0 if accelerator_count() else 1)"
+    # A GPU that is too old for MAX is counted, but cannot be opened.
+    question = (
+        "from max.driver import Accelerator, accelerator_count\nif accelerator_count() == 0: exit(1)\nAccelerator()"
+    )
     return subprocess.run([sys.executable, "-c", question], capture_output=True).returncode == 0
 
 
@@ -56,7 +60,10 @@ def open_device(kind: str) -> "Device":
         return CPU()
     if kind == "gpu" and accelerator_count() == 0:
         raise NoSuchDevice(_("MAX finds no GPU on this machine. Leave `--device` out, or say `--device softgpu`."))
-    return Accelerator()
+    try:
+        return Accelerator()
+    except ValueError as error:
+        raise NoSuchDevice(explain(str(error))) from error
 
 
 def describe_device(kind: str) -> str:

@@ -13,6 +13,7 @@ import softgpu
 from softgpu import LaunchTrace, Racecheck, Report, Severity, Trace
 from softgpu.machine import Launch
 from workbook.devices import describe_device, open_device
+from workbook.diagnosis.tracebacks import stopped_in
 from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Failure:
     """Why there are no outputs. `stage` is "precompile", "graph", "launch", or "program" where it is the learner's own
-    Python that did not come to its end; `text` is what the tool said."""
+    Python that did not come to its end; "python" where it is the Python side of a puzzle, and "system" where it is the
+    machine. `text` is what the tool said."""
 
     stage: str
     text: str
@@ -129,15 +131,17 @@ class Executor:
 
     def run_graph(self, puzzle: Puzzle, op_text: str, seed: int, progress: Callable[[str], None]) -> Execution:
         """Compile an op.mojo, and run all cases of its puzzle in one graph."""
-        python = python_side(puzzle)
-        random = np.random.default_rng(seed)
-        cases = tuple(python.make_case(random, **sizes) for sizes in puzzle.cases)
         execution = Execution(
-            device=describe_device(self.kind),
-            cases=cases,
-            expected=tuple(python.expected_result(*case) for case in cases),
-            recorded=self.launcher is not None,
+            device=describe_device(self.kind), cases=(), expected=(), recorded=self.launcher is not None
         )
+        try:
+            python = python_side(puzzle)
+            random = np.random.default_rng(seed)
+            cases = tuple(python.make_case(random, **sizes) for sizes in puzzle.cases)
+            expected = tuple(python.expected_result(*case) for case in cases)
+        except Exception as error:  # whatever the learner made of the Python side
+            return replace(execution, failure=python_failure(puzzle, error))
+        execution = replace(execution, cases=cases, expected=expected)
         clock = Clock()
 
         def failed(stage: str, text: str, diagnostics: Sequence[Diagnostic] = ()) -> Execution:
@@ -149,11 +153,17 @@ class Executor:
             op = precompile_op(puzzle.id, op_text, kernels)
         except MojoCompileError as error:
             return failed("precompile", error.raw, error.diagnostics)
+        except OSError as error:
+            return failed("system", str(error))
         clock.lap("precompile")
 
         progress("graph")
         try:
-            model = self.session.load(python.build_graph(cases, self.device, [kernels, op]))
+            graph = python.build_graph(cases, self.device, [kernels, op])
+        except Exception as error:
+            return replace(execution, failure=python_failure(puzzle, error), seconds=clock.seconds)
+        try:
+            model = self.session.load(graph)
         except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
             return failed("graph", full_text(error))
         clock.lap("graph")
@@ -261,6 +271,12 @@ def full_text(error: BaseException) -> str:
     """The text of an error after those of its causes: MAX hides Mojo's output in the cause."""
     cause = error.__cause__ or error.__context__
     return f"{full_text(cause)}\n{error}" if cause is not None else str(error)
+
+
+def python_failure(puzzle: Puzzle, error: Exception) -> Failure:
+    """What stopped the Python side of a puzzle, or MAX when it was called there."""
+    stopped = stopped_in(puzzle.python_file, error)
+    return Failure("python", full_text(error), (stopped,) if stopped else ())
 
 
 def _place(buffer: Buffer) -> BufferPlace:

@@ -27,8 +27,20 @@ def read_region(text: str) -> Region:
     lines = text.splitlines()
     begin, end = _marker_lines(lines)
     indentation = len(lines[begin]) - len(lines[begin].lstrip())
-    inside = "\n".join(lines[begin + 1 : end])
-    return Region(textwrap.dedent(inside).strip("\n"), begin + 2, indentation)
+    inside = textwrap.dedent("\n".join(lines[begin + 1 : end]))
+    return Region(inside.strip("\n"), begin + 2 + _blank_lines(inside), indentation)
+
+
+def first_line_in_cell(cell: str) -> int:
+    """The line of a `%%fill` cell, as JupyterLab counts them, that its code begins in; `cell` is what follows the line
+    with the magic, which is the first."""
+    is_copied_with_markers = BEGIN in cell and END in cell
+    return 1 + read_region(cell).first_line if is_copied_with_markers else 2 + _blank_lines(textwrap.dedent(cell))
+
+
+def _blank_lines(text: str) -> int:
+    """How many there are at the beginning."""
+    return len(text) - len(text.lstrip("\n"))
 
 
 def replace_region(text: str, code: str) -> str:

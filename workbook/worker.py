@@ -28,7 +28,7 @@ SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.2  # a button that cancels is heard then
 
 STAGES = {
     "start": N_("the worker process gets ready"),
-    "precompile": N_("Mojo compiles your launch"),
+    "precompile": N_("Mojo compiles your code"),
     "graph": N_("MAX builds the graph around it (15 to 30 seconds)"),
     "run": N_("the kernel runs"),
     "open": N_("PyTorch and the op's library are opened"),

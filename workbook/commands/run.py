@@ -85,8 +85,8 @@ def _where_and_why(puzzle: Puzzle) -> str:
 
 def _explanation(puzzle: Puzzle, op_text: str, executor: Executor, error: Exception) -> tuple[str, ...]:
     """What to say of an error that came out of MAX; one of the program's own is raised again."""
-    from workbook.diagnosis.errors import explain_compile_error
-    from workbook.execution import Failure, full_text
+    from workbook.diagnosis.errors import explain_compile_error, explain_python_error
+    from workbook.execution import Failure, full_text, python_failure
     from workbook.pytorch.calls import WrongCall
     from workbook.region import read_region
 
@@ -97,4 +97,7 @@ def _explanation(puzzle: Puzzle, op_text: str, executor: Executor, error: Except
         return (str(error), _where_and_why(puzzle))
     if "Failed to compile the model" in text:
         return explain_compile_error(Failure("graph", text), read_region(op_text))
+    failure = python_failure(puzzle, error)
+    if failure.diagnostics:
+        return explain_python_error(failure)
     raise error

@@ -1,12 +1,10 @@
 """Mistakes that are made with custom ops. Each is a change of a file in experiments/, and is really made when its cell
-of the notebook runs; what the tools say of it then is explained here."""
+of the notebook runs; what the tools say of it then is explained in diagnosis/messages.py."""
 
-import re
 from dataclasses import dataclass
 
 from workbook import rooms
-from workbook.diagnosis.errors import known_reason
-from workbook.language import N_, _
+from workbook.language import N_
 
 OP, PYTHON = "subtract.mojo", "subtract.py"
 
@@ -86,95 +84,6 @@ MISTAKES = {
     ),
 }
 
-REASONS = (
-    (
-        r"no kernel registered for '(?P<name>[^']*)'",
-        N_(
-            "No package of this graph registers an op `{name}`. Is that the name in `@extensibility.register`, letter "
-            "by letter, and is the package among `custom_extensions`?"
-        ),
-    ),
-    (
-        r"'str' object has no attribute 'is_file'",
-        N_("`custom_extensions` takes `Path` objects, and this is a `str`."),
-    ),
-    (
-        r"must be a Mojo source or binary package: (?P<path>.*)",
-        N_(
-            "This path is no package: `{path}`. A package is a file that ends in `.mojoc`, or a folder with an "
-            "`__init__.mojo`."
-        ),
-    ),
-    (
-        r"parameter '(?P<name>[^']*)' supplied to custom op '(?P<op>[^']*)' does not exist",
-        N_("`execute` of `{op}` has no parameter `{name}` in its square brackets."),
-    ),
-    (
-        r"custom op '(?P<op>[^']*)' attribute '(?P<name>[^']*)' with value '(?P<value>.*)' to the proper Mojo",
-        N_("The parameter `{name}` of `{op}` has another type in Mojo: {value} does not fit."),
-    ),
-    (
-        r"unsupported parameter type <class '(?P<type>[^']*)'>",
-        N_(
-            "A parameter is a `bool`, `int`, `float`, `str` or `DType`, and this is a `{type}`. `int(…)` makes an "
-            "`int` of a size that is known when the graph is built."
-        ),
-    ),
-    (
-        r"Could not provide all input arguments to op '(?P<op>[^']*)': .* argument named '(?P<name>[^']*)'",
-        N_("`values` is too short for `{op}`: its argument `{name}` is the first that gets none."),
-    ),
-    (
-        r"Failed to infer all the kernel parameters: Failed to infer parameter `(?P<name>\w+)`",
-        N_("`execute` has a parameter `{name}` in its square brackets, and `parameters` does not say what it is."),
-    ),
-    (
-        r"\.rank of the first value is 'Int\((?P<given>\d+)\)' but the second value is 'Int\((?P<wanted>\d+)\)'",
-        N_("`out_types` gives the output the rank {given}, and the op's signature has {wanted}."),
-    ),
-    (
-        r"\.dtype of the first value is '(?P<given>.*)' but the second value is '(?P<wanted>.*)'",
-        N_("`out_types` gives the output the dtype `{given}`, and the op's signature has `{wanted}`."),
-    ),
-    (
-        r"Invalid global store of \d+ bytes .* by thread \((?P<thread>\d+), .* of block \((?P<block>\d+), "
-        r".* after .* \((?P<size>\d+) bytes at",
-        N_(
-            "Thread {thread} of block {block} writes past the end of a buffer of {size} bytes: the kernel's size is "
-            "not the one in `out_types`."
-        ),
-    ),
-    (
-        r"Buffer of type \[(?P<given>.*)\] does not match expected type \[(?P<wanted>.*)\]",
-        N_("An input is {given}, size and dtype; the graph was built for {wanted}."),
-    ),
-    (
-        r"expected argument (?P<number>\d+) to be on device Device\(type=(?P<wanted>\w+),.*\(type=(?P<given>\w+),",
-        N_("Input {number}, counted from 0, is on the device `{given}`; the graph was built for `{wanted}`."),
-    ),
-    (
-        r"(?P<op>\w+) has no implementation for the target '(?P<target>\w+)'",
-        N_("The op's own last branch says it: `{op}` has none for the target `{target}`."),
-    ),
-    (
-        r"use of unknown declaration 'compiler'",
-        N_("The decorator has moved: `import extensibility`, and write `@extensibility.register`."),
-    ),
-    (
-        r"use of unknown declaration 'DeviceContextPtr'",
-        N_("There is no `DeviceContextPtr` any more: `execute` is given the context itself, `ctx: DeviceContext`."),
-    ),
-    (
-        r"unable to locate module 'gpu'",
-        N_("The module has moved: it is `max.gpu` now."),
-    ),
-    (
-        r"expressions must not appear at file scope.*\n\s*alias ",
-        N_("`alias` is no word of Mojo any more: write `comptime`. Mojo takes the line for an expression."),
-    ),
-)
-"""What MAX says, and what it means. The names in braces are those of the pattern's groups."""
-
 
 def changed_text(mistake: Mistake, file: str) -> str:
     """The text of a file of experiments/, with the mistake if that is where it is made."""
@@ -183,12 +92,3 @@ def changed_text(mistake: Mistake, file: str) -> str:
         assert text.count(right) == 1, f"{file} must have exactly one {right!r}"
         text = text.replace(right, wrong)
     return text
-
-
-def explain(text: str) -> str:
-    """The point of what a tool said, in a sentence or two; its own first line where that is not known."""
-    for pattern, meaning in REASONS:
-        match = re.search(pattern, text)
-        if match:
-            return _(meaning).format(**match.groupdict())
-    return known_reason(text) or text.strip().splitlines()[0]

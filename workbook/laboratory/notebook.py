@@ -10,7 +10,7 @@ import numpy as np
 from IPython.display import HTML, display
 
 from workbook.devices import SOFTGPU_RUNS_HERE
-from workbook.diagnosis.errors import quote_line
+from workbook.diagnosis.messages import explain
 from workbook.laboratory import experiments
 from workbook.laboratory.experiments import (
     LEFT,
@@ -24,11 +24,11 @@ from workbook.laboratory.experiments import (
     Run,
     Silent,
 )
-from workbook.laboratory.mistakes import MISTAKES, Mistake, changed_text, explain
+from workbook.laboratory.mistakes import MISTAKES, Mistake, changed_text
 from workbook.language import N_, _, ngettext
 from workbook.notebook.rendering import CODE, folded_html, message_html, source_html, text_html
 from workbook.notebook.waiting import Interrupted
-from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED
+from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, quote_line
 from workbook.worker import Worker, WorkerLost
 
 STAGES = {

@@ -352,20 +352,22 @@ def unbalanced_bracket(region: Region) -> Iterator[Finding]:
                 return
             opener = still_open.pop()
             if CLOSER[opener.text] != token.text:
-                message = _(
-                    "This `{bracket}` meets the `{opener}` of line {line}, column {column}: "
-                    "close that with `{closer}` first."
-                )
-                yield make_finding(
-                    "mismatched-bracket",
-                    token,
-                    message,
-                    bracket=token.text,
-                    opener=opener.text,
-                    line=opener.line,
-                    column=opener.column,
-                    closer=CLOSER[opener.text],
-                )
+                above = token.line - opener.line
+                if above == 0:
+                    message = _(
+                        "This `{bracket}` meets the `{opener}` of column {column}: close that with `{closer}` first."
+                    )
+                else:
+                    message = ngettext(
+                        "This `{bracket}` meets the `{opener}` of {lines} line above, column {column}: "
+                        "close that with `{closer}` first.",
+                        "This `{bracket}` meets the `{opener}` of {lines} lines above, column {column}: "
+                        "close that with `{closer}` first.",
+                        above,
+                    )
+                values = {"bracket": token.text, "opener": opener.text, "closer": CLOSER[opener.text]}
+                place = {"lines": above, "column": opener.column}
+                yield make_finding("mismatched-bracket", token, message, **values, **place)
                 return
     if still_open:
         opener = still_open[-1]

@@ -165,7 +165,7 @@ def unknown_name(code: Code) -> Iterator[Finding]:
         if isinstance(statement, Function) and statement.name == FUNCTION:
             known |= set(_bound(statement))
     names = [node for node in code.nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
-    told = set()
+    told: set[str] = set()
     for node in sorted(names, key=lambda name: (name.lineno, name.col_offset)):
         if node.id not in known | told:
             told.add(node.id)

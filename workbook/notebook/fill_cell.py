@@ -6,7 +6,7 @@ from workbook import attempts, rooms
 from workbook.language import _
 from workbook.lint.launch import is_attempted
 from workbook.puzzles import Puzzle
-from workbook.region import RegionError, read_region, replace_region
+from workbook.region import RegionError, first_line_in_cell, read_region, replace_region
 
 
 class FillCell:
@@ -57,6 +57,12 @@ class FillCell:
             told = ""
         self._put, self._asked = attempts.read_attempt(self.puzzle), None
         return True, told
+
+    def first_line(self, code: str) -> int | None:
+        """The line of the cell that its code begins in, as JupyterLab counts; None where the file has other code."""
+        text = attempts.read_problem(self.puzzle)
+        is_in_file = is_attempted(code) and _as_in_file(text, code) == read_region(text).code
+        return first_line_in_cell(code) if is_in_file else None
 
     def _bring(self, code: str) -> None:
         """Put code into the cell that runs."""

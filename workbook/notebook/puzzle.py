@@ -62,13 +62,14 @@ class NotebookPuzzle:
         with self._turn():
             try:
                 is_to_be_checked, told = self._cell.run(code)
+                cell_line = self._cell.first_line(code)
             except (RegionError, OSError, UnicodeDecodeError) as error:
                 self._say(look(self.puzzle).problem or str(error), FAILED)
                 return
             if told:
                 self._say(told)
             if is_to_be_checked:
-                self._check(look(self.puzzle), Place())
+                self._check(look(self.puzzle), Place(), cell_line=cell_line)
 
     def check(self, seed: int | None = None) -> None:
         """Check the learner's file on all sizes. An unchanged file is not run again, unless a seed is given."""
@@ -200,9 +201,15 @@ class NotebookPuzzle:
         self._watch(run)
 
     def _check(
-        self, saved: Saved, place: Place, seed: int | None = None, go_on: Callable[[], None] = lambda: None
+        self,
+        saved: Saved,
+        place: Place,
+        seed: int | None = None,
+        go_on: Callable[[], None] = lambda: None,
+        cell_line: int | None = None,
     ) -> None:
-        """Check what the file holds, and show in a place what is to be said of it."""
+        """Check what the file holds, and show in a place what is to be said of it. Lines are those of the file, or of
+        the cell whose code begins in `cell_line`."""
         if saved.problem:
             place.show(message_html(saved.problem, FAILED))
             return
@@ -213,7 +220,7 @@ class NotebookPuzzle:
             self.verdict = self._known_verdict(text, seed) or self._run(text, seed, place, go_on)
             self._checked_text = text if self.verdict.outcome != STOPPED else ""
             record(self.puzzle, text, self.verdict)
-        place.show(verdict_html(self.verdict))
+        place.show(verdict_html(self.verdict, cell_line))
 
     def _known_verdict(self, text: str, seed: int | None) -> Verdict | None:
         """The verdict where nothing needs to be run for it."""
