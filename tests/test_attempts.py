@@ -1,10 +1,14 @@
 import multiprocessing
+import os
 import time
 
 import pytest
+from killed import run_and_kill
 
-from workbook import attempts, files
+from workbook import attempts, files, rooms
+from workbook.attempts import UnknownVersion
 from workbook.region import BEGIN, END, RegionError, read_region
+from workbook.verdict import FAILED, PASSED, STOPPED, Verdict
 
 
 def test_an_attempt_goes_into_the_file_and_is_read_back(puzzle):
@@ -85,3 +89,85 @@ def test_a_writer_that_may_be_killed_at_any_moment_leaves_a_whole_file(tmp_path)
         writer.kill()
         writer.join()
     assert len(found) >= 2, "the writer wrote nothing"
+
+
+def test_the_verdict_of_a_version_is_kept_beside_it(puzzle):
+    attempts.write_attempt(puzzle, "one()")
+    first = attempts.take_attempt(puzzle)
+    attempts.write_attempt(puzzle, "two()")
+    assert attempts.record_verdict(puzzle, first, Verdict("p17", FAILED, 'a "quoted" \\ sentence, 한국어\x7f'))
+    assert not attempts.record_verdict(puzzle, first, Verdict("p17", PASSED, "second thoughts"))
+    assert not attempts.record_verdict(puzzle, first, Verdict("p17", STOPPED, "says nothing"))
+    assert [version.outcome for version in attempts.history(puzzle)] == [None, PASSED, None]
+    assert [version.number for version in attempts.history(puzzle)] == [1, 2, 3]
+    assert attempts.history(puzzle)[1].headline == "second thoughts"
+    assert attempts.history(puzzle)[1].code == "one()"
+    attempts.history(puzzle)[1].path.with_suffix(".toml").write_text("damaged [")
+    assert attempts.history(puzzle)[1].outcome is None
+
+
+def test_a_headline_comes_back_as_it_was(puzzle):
+    headline = 'a "quoted" \\ sentence,\n한국어\x7f\x00'
+    attempts.record_verdict(puzzle, attempts.take_attempt(puzzle), Verdict("p17", FAILED, headline))
+    assert attempts.history(puzzle)[0].headline == headline
+
+
+def test_restore_brings_a_version_back_and_keeps_what_was_there(puzzle):
+    attempts.write_attempt(puzzle, "one()")
+    attempts.write_attempt(puzzle, "two()")
+    text = puzzle.problem_file.read_text() + "# typed in an editor\n"
+    puzzle.problem_file.write_text(text)
+    kept = attempts.restore(puzzle, 2)
+    assert attempts.read_attempt(puzzle) == "one()"
+    assert kept.read_text() == text
+    assert attempts.find_version(puzzle, kept.number) == kept
+    for number in (0, 99):
+        with pytest.raises(UnknownVersion, match=rf"p17 has no version {number}: they are numbered from 1 to 5"):
+            attempts.restore(puzzle, number)
+
+
+def test_reset_keeps_what_is_no_text_and_needs_no_file(puzzle):
+    as_handed_out = puzzle.problem_file.read_text()
+    puzzle.problem_file.write_bytes(b"\xff\xfe not UTF-8")
+    kept = attempts.reset(puzzle)
+    assert kept.path.read_bytes() == b"\xff\xfe not UTF-8"
+    assert puzzle.problem_file.read_text() == as_handed_out
+    puzzle.problem_file.unlink()
+    assert attempts.reset(puzzle) is None
+    assert puzzle.problem_file.read_text() == as_handed_out
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_order(puzzle):
+    folder = rooms.HISTORY / puzzle.id
+    folder.mkdir(parents=True)
+    (folder / "2999-12-31_23-59-59-999999.mojo").write_text("later")
+    attempts.write_attempt(puzzle, "mine()")
+    assert attempts.history(puzzle)[-1].code == "mine()"
+
+
+def test_writers_that_are_killed_at_any_moment_lose_nothing_that_was_written(puzzle):
+    def write_and_restore(name, say):
+        number = 0
+        while True:
+            number += 1
+            attempts.write_attempt(puzzle, f"launch_{name}_{number}()")
+            say(f"launch_{name}_{number}()")
+            if number % 3 == 0:
+                attempts.restore(puzzle, 1)
+
+    confirmed = {line for said in run_and_kill(write_and_restore, rounds=60) for line in said}
+    assert len(confirmed) > 60, "the writers wrote next to nothing"
+    assert confirmed <= {version.code for version in attempts.history(puzzle)}
+    attempts.read_attempt(puzzle)  # the file is whole
+    moments = [version.moment for version in attempts.history(puzzle)]
+    assert moments == sorted(set(moments))
+
+
+def test_what_a_killed_writer_left_behind_is_swept_up(tmp_path):
+    old, young = tmp_path / f"{files.UNFINISHED}old", tmp_path / f"{files.UNFINISHED}young"
+    for leftover in (old, young):
+        leftover.write_text("half a f")
+    os.utime(old, (0, 0))
+    files.replace_file(tmp_path / "file", "text")
+    assert not old.exists()
+    assert young.exists(), "somebody may be writing it"

@@ -57,6 +57,9 @@ def read() -> dict[str, PuzzleProgress]:
     except _Unreadable:
         with locked():
             tables = _repaired()
+    except OSError as error:
+        _complain_of(_("Your progress could not be read: {reason}."), error)
+        tables = {}
     return {id: _puzzle_progress(tables.get(id, {})) for id in all_puzzles()}
 
 
@@ -73,7 +76,7 @@ def record(puzzle: Puzzle, op_text: str, verdict: Verdict) -> None:
     try:
         is_another = attempts.record_verdict(puzzle, op_text, verdict)
     except OSError as error:
-        _complain_of(error)
+        _complain_of(_("Your progress could not be saved in {file}: {reason}."), error)
         return
     now = _now()
 
@@ -125,7 +128,7 @@ def _update(puzzle: Puzzle, change: Callable[[PuzzleProgress], PuzzleProgress]) 
             tables[puzzle.id] = {**table, **changed}
             _write(tables)
     except OSError as error:
-        _complain_of(error)
+        _complain_of(_("Your progress could not be saved in {file}: {reason}."), error)
 
 
 def _read() -> Tables:
@@ -239,11 +242,9 @@ def _notice(aside: Path) -> str:
     ).format(file=f"`{aside.relative_to(rooms.ROOT)}`", problem=problem)
 
 
-def _complain_of(error: OSError) -> None:
-    """A full disk, say: the attempt is not to end because its verdict cannot be kept."""
-    text = _("Your progress could not be saved in {file}: {reason}.")
-    name = rooms.PROGRESS.relative_to(rooms.ROOT)
-    print(text.format(file=name, reason=error.strerror), file=sys.stderr)
+def _complain_of(what: str, error: OSError) -> None:
+    """A full disk, say: an attempt is not to end because its verdict cannot be kept."""
+    print(what.format(file=rooms.PROGRESS.relative_to(rooms.ROOT), reason=error.strerror), file=sys.stderr)
 
 
 def _now() -> datetime:
