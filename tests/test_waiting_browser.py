@@ -1,29 +1,24 @@
 """While an attempt runs in JupyterLab, in a real browser: the bar, the button, Interrupt, and a watched file."""
 
 import re
-import shutil
 from pathlib import Path
 
+import gated
 import nbformat
 import pytest
 from browser import READY, screenshots
-from gated import gate
 from playwright.sync_api import Page, expect
 
 from workbook import attempts
 from workbook.region import read_region
 
-TESTS = Path(__file__).parent
 RUN_ALL = "jupyterapp.commands.execute('notebook:run-all-cells')"
 
 
 @pytest.fixture
 def notebook(checkout, puzzle, monkeypatch, request):
     """The solution in a fill-in cell, a cell after it, and cells to check and to watch. MAX is stood in for."""
-    path = checkout / "stand-in"
-    path.mkdir()
-    shutil.copy(TESTS / "gated.py", path)  # alone, since tests/softgpu would pass for the package
-    monkeypatch.setenv("PYTHONPATH", str(path))
+    monkeypatch.setenv("PYTHONPATH", str(gated.copied_to(checkout / "stand-in")))
     sources = [
         'import gated, workbook\ngated.install()\np = workbook.open_puzzle("p17")',
         f"%%fill p17\n{read_region(puzzle.solution_file.read_text()).code}",
@@ -55,8 +50,8 @@ def test_waiting(notebook, lab, page: Page, puzzle):
     # The bar, in both themes.
     page.evaluate(f"void {RUN_ALL}")
     bar = fill.locator(".workbook-waiting")
-    expect(bar).to_contain_text("Mojo accepts your code. MAX builds the graph around it: about", timeout=60_000)
-    expect(bar.locator(".elapsed")).to_have_text("3 s", timeout=30_000)
+    expect(bar).to_contain_text("Mojo accepts your code. MAX builds the graph around it", timeout=60_000)
+    expect(bar.locator(".elapsed")).to_have_text(re.compile(r"[1-9]\d* s"), timeout=30_000)
     assert 0 < int(bar.get_by_role("progressbar").get_attribute("aria-valuenow")) < 100
     assert bar.locator(".done").bounding_box()["width"] > 5
     page.screenshot(path=screenshots() / "waiting_light.png")
@@ -76,14 +71,14 @@ def test_waiting(notebook, lab, page: Page, puzzle):
     page.evaluate(f"void {RUN_ALL}")
     expect(bar).to_contain_text("MAX builds the graph", timeout=60_000)
     assert following.locator(".jp-OutputArea-output").count() == 0
-    gate().touch()
+    gated.gate().touch()
     expect(fill.locator(".workbook-verdict")).to_contain_text("p17 passed", timeout=60_000)
     expect(following).to_contain_text("the next cell ran passed")
     expect(bar).to_have_count(0)
     kernel_is_idle()
 
     # Interrupt works as ever.
-    gate().unlink()
+    gated.gate().unlink()
     run(again)
     expect(again.locator(".workbook-waiting")).to_contain_text("MAX builds the graph", timeout=60_000)
     page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
@@ -99,7 +94,7 @@ def test_waiting(notebook, lab, page: Page, puzzle):
     puzzle.problem_file.write_text(right.replace("grid_dim=BLOCKS_PER_GRID", "grid_dim=1"))
     expect(watch.locator(".workbook-waiting")).to_contain_text("MAX builds the graph", timeout=60_000)
     page.screenshot(path=screenshots() / "waiting_watch.png")
-    gate().touch()
+    gated.gate().touch()
     expect(verdict).to_contain_text("p17 failed", timeout=60_000)
     puzzle.problem_file.write_text("half a fi")
     expect(verdict).to_contain_text("The file must have the line # >>> your code once", timeout=30_000)
