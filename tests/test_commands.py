@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from command_line import workbook as elsewhere
 from workbook import progress, rooms
 from workbook.attempts import history, read_attempt, write_attempt
 from workbook.commands.attempt import verdict_json
-from workbook.commands.exit_codes import OF_OUTCOME
+from workbook.commands.exit_codes import MEANINGS, OF_OUTCOME
 from workbook.commands.main import GROUPS
 from workbook.commands.terminal import print_json
 from workbook.language import width
@@ -58,6 +59,12 @@ def test_each_command_has_help(name):
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: workbook {name}")
     assert ("--json prints" in done.stdout) == ("[--json]" in done.stdout)
+
+
+def test_the_readme_has_the_same_exit_statuses():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for code, text in MEANINGS.items():
+        assert f"\n| {code} | {text} |\n" in readme
 
 
 def test_help_and_list_wait_for_nothing_heavy():

@@ -128,6 +128,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome,
         "headline": verdict.headline,
         "details": [str(detail) for detail in verdict.details],
+        "more": [list(map(str, error)) for error in verdict.more],
         "remarks": list(verdict.remarks),
         "stage": verdict.stage or None,
         "device": verdict.device or None,
@@ -143,6 +144,7 @@ def _case_json(case: CaseResult) -> dict[str, Any]:
     return {
         "sizes": case.sizes,
         "right": case.right,
+        "races": case.races,
         "output": case.output.tolist() if case.output is not None else None,
         "expected": case.expected.tolist(),
         "first_wrong": case.first_wrong,

@@ -17,11 +17,12 @@ NOTES = N_(
   puzzle, outcome   "passed", "failed", "not attempted" or "stopped"
   headline, details, remarks
                     what the verdict says: a sentence, and lists of sentences
+  more              the errors after the first, each as a list of texts
   stage             what gave the verdict: "lint", "compiler", "driver", "check"; or null
   device, seed      what it ran on, and what the random data came from; or null
   seconds           of each stage that was run
   known_since       when it was run, if this is the answer to an earlier run; else null
-  cases             for each case that was run: sizes, right, output, expected,
+  cases             for each case that was run: sizes, right, races, output, expected,
                     first_wrong (an index into the flattened output, or null),
                     changed_inputs, written_elsewhere, launches
   raw               the full text of the tool that refused the attempt, or ""
