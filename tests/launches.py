@@ -1,5 +1,6 @@
 """Launches for the tests of the pictures, run on softgpu."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,20 @@ DATA = Path(__file__).parent / "data"
 
 
 def conv1d(
-    input_size=28, conv_size=4, grid=2, block=15, arguments=("output", "input", "kernel"), input_array=None
+    input_size=28,
+    conv_size=4,
+    grid=2,
+    block=15,
+    arguments=("output", "input", "kernel"),
+    input_array=None,
+    without_barrier=False,
+    observers=(),
 ) -> LaunchView:
     """The kernel of puzzle 17, as MAX compiled it for these sizes; some launches of it are cut short by a fault."""
+    text = (DATA / f"conv1d_{input_size}_{conv_size}.ptx").read_text()
+    if without_barrier:
+        text, count = re.subn(r"bar\.sync\s+0;", "", text)
+        assert count == 1
     random = np.random.default_rng(17)
     if input_array is None:
         input_array = random.uniform(0.5, 2, input_size)
@@ -25,7 +37,7 @@ def conv1d(
     padded = np.concatenate([input_array, np.zeros(conv_size - 1, np.float32)])
     arrays = {"output": np.zeros(input_size, np.float32), "input": input_array, "kernel": kernel}
     return run(
-        (DATA / f"conv1d_{input_size}_{conv_size}.ptx").read_text(),
+        text,
         grid,
         block,
         arrays,
@@ -33,6 +45,7 @@ def conv1d(
         expected=np.correlate(padded, kernel, mode="valid"),
         shared_names=["tile", "weights"],
         case=f"input_size {input_size}, conv_size {conv_size}",
+        observers=observers,
     )
 
 
@@ -141,7 +154,13 @@ def run(text, grid, block, arrays, arguments, expected, shared_names, case, obse
     except softgpu.KernelError as error:
         fault = str(error)
         fault_at = Fault.of(error) if isinstance(error, softgpu.MemoryFault) else None
-    races = [report for one in observers if isinstance(one, softgpu.Racecheck) for report in one.reports]
+    races = [
+        report
+        for one in observers
+        if isinstance(one, softgpu.Racecheck)
+        for report in one.reports
+        if report.severity > softgpu.Severity.INFO
+    ]
     told = {"case": case, "fault": fault, "fault_at": fault_at, "races": races}
     return launch_view(trace.launches[0], buffers, expected, arrays["output"], shared_names, **told)
 

@@ -1,12 +1,16 @@
 """The data of the stepper: what it says of launches that really ran on softgpu."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from launches import add_one, case_of, conv1d, copy, vector_addition
 
 from softgpu import Racecheck
 from workbook import rooms
+from workbook.check import judge
+from workbook.execution import BufferPlace, Execution, Races
 from workbook.puzzles import find_puzzle
 from workbook.stepper.data import elements_text, launch_data
 from workbook.stepper.lines import NoLines, build_lines, find_lines, source_data
@@ -149,6 +153,54 @@ def test_a_race_joins_its_two_threads():
         f"Race: thread {one} of block 0 writes tile[{race['index']}], and thread {other} of block 0 reads it, "
         "with no order between them."
     )
+
+
+def test_a_launch_without_its_barrier_fails_though_the_numbers_are_right(puzzle, monkeypatch):
+    def no_lines(*attempt):
+        raise NoLines
+
+    monkeypatch.setattr("workbook.diagnosis.races.build_lines", no_lines)  # it would compile for ten seconds
+    races = Races()
+    view = conv1d(without_barrier=True, observers=[races])
+    case = case_of(view, input_size=28, conv_size=4)
+    execution = Execution(
+        device="softgpu",
+        cases=(tuple(case.inputs.values()),),
+        expected=(case.expected,),
+        outputs=(case.output,),
+        inputs_after=(tuple(case.inputs.values()),),
+        places=(
+            {name: BufferPlace(one.address, one.count * one.dtype.itemsize) for name, one in view.buffers.items()},
+        ),
+        recorded=True,
+        launches=(view.trace,),
+        races=tuple(races.launches),
+    )
+    puzzle = replace(puzzle, cases=({"input_size": 28, "conv_size": 4},))
+    verdict = judge(puzzle, puzzle.solution_file.read_text(), execution)
+    assert str(verdict).splitlines()[:2] == [
+        "✗ p17 failed: Every case matches NumPy, but by chance: threads race.",
+        "Race: thread 1 of block 0 writes tile[1], and thread 0 of block 0 reads it, with no order between them. "
+        "That was with input_size 28, conv_size 4.",
+    ]
+    assert re.fullmatch(r"It is written in line \d+ of its PTX \(`st.+`\) and read in .+", verdict.details[1])
+    assert not launch_data(verdict.cases[0].view)["right"]
+    assert judge(puzzle, puzzle.solution_file.read_text(), replace(execution, races=())).passed
+
+
+def test_stores_of_equal_values_are_no_race():
+    races = Races()
+    conv1d(grid=(2, 2), observers=[races])  # two blocks do the same
+    assert races.reports and races.launches == [()]
+
+
+def test_a_launch_of_a_million_threads():
+    view = conv1d(grid=70_000)
+    data = launch_data(view)
+    assert [block["number"] for block in data["blocks"]] == [0, 1, 2]
+    assert "3 of 70000 blocks that ran are drawn." in data["remarks"]
+    block = launch_data(view, blocks=[69_999])["blocks"][0]
+    assert [array["count"] for array in block["shared"]] == [18, 4]
 
 
 def test_a_matrix_that_foreach_fills():

@@ -191,6 +191,54 @@ def brightness(colour):
     return sum(map(float, colour[colour.index("(") + 1 : -1].split(",")[:3]))
 
 
+CONTRASTS = """() => {
+    const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const mixed = (colour) => {
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const linear = (part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
+    const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+    const contrast = (one, other) => {
+        const [low, high] = [luminance(mixed(one)), luminance(mixed(other))].sort((a, b) => a - b);
+        return (high + 0.05) / (low + 0.05);
+    };
+    const isSolid = (colour) => !/url|none|rgba\\(0, 0, 0, 0\\)/.test(colour);
+    const stepper = document.querySelector(".stepper"), style = (node) => getComputedStyle(node);
+    const around = [style(stepper).backgroundColor, style(document.querySelector(".panel")).fill];
+    const found = [];
+    const note = (node, ink, grounds) => {
+        if (!node.textContent.trim()) return;
+        const size = parseFloat(style(node).fontSize), lowest = Math.min(...grounds.map((one) => contrast(ink, one)));
+        found.push([`${node.parentNode.getAttribute("class")} ${node.getAttribute("class")}`, lowest, size]);
+    };
+    for (const text of stepper.querySelectorAll("svg text")) {
+        const box = text.parentNode.querySelector(":scope > rect");
+        note(text, style(text).fill, box && isSolid(style(box).fill) ? [style(box).fill] : around);
+    }
+    const words = "span, button, li, code, label, .sentence div, .detail, .file, .note, .ptx div";
+    for (const node of stepper.querySelectorAll(words)) {
+        let ground = node;
+        while (!isSolid(style(ground).backgroundColor)) ground = ground.parentElement;
+        note(node, style(node).color, [style(ground).backgroundColor]);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_is_large_enough_and_stands_out_from_its_ground(show, page, theme):
+    page.emulate_media(color_scheme=theme)
+    page = show(wrong=conv1d(block=10))
+    page.locator(".stepper").focus()
+    for key in ("End", "Home", *["ArrowRight"] * 5):
+        page.keyboard.press(key)
+        for name, contrast, size in page.evaluate(CONTRASTS):
+            assert contrast >= 4.5, f"{name}: {contrast:.2f}; WCAG's level AA wants 4.5"
+            assert size >= 10, f"{name}: {size} pixels"
+
+
 CELL = """import sys
 sys.path[:0] = {path!r}
 from launches import case_of, conv1d

@@ -10,7 +10,7 @@ const MARGIN = 122; // left of the cells, for the names of rows
 const MAX_COLUMNS = 64; // of one line; what is longer goes on in the next
 const WRAP = 32; // threads of a warp, banks of shared memory
 const MAX_LEGIBLE = 512; // cells of one array that have room for words
-const WIDE_LETTER = 7; // pixels, at least what one needs
+const WIDE_LETTER = 9; // pixels, at least what one needs
 const MAX_PAST_ARROWS = 80;
 const FEW_WRONG = 5; // shown before the others are asked for
 const MAX_WRONG = 200;
@@ -250,6 +250,8 @@ export function mount(root, data, onAsk = null) {
 
   function draw() {
     isPlaced = root.clientWidth > 0;
+    measure.font = `10px ${getComputedStyle(root).fontFamily}`;
+    widths.clear();
     width = root.clientWidth || 900;
     scene = makeScene(launch, shown, width, id, say);
     drawing.replaceChildren(scene.svg);
@@ -883,24 +885,20 @@ const setKind = (made, kind) => {
 
 // Letters are made narrower, not smaller, where a text would not fit.
 function squeeze(node, across) {
-  const needed = node.textContent.length * WIDE_LETTER > across - 5 ? widthOf(node) : 0;
-  if (needed > across - 5) {
-    node.setAttribute("textLength", across - 5);
+  const room = across - 5, content = node.textContent;
+  if (content.length * WIDE_LETTER > room && widthOf(content) > room) {
+    node.setAttribute("textLength", room);
     node.setAttribute("lengthAdjust", "spacingAndGlyphs");
-  } else node.removeAttribute("textLength");
+  } else if (node.hasAttribute("textLength")) node.removeAttribute("textLength");
 }
 
-const widths = new Map(); // measuring makes the browser lay out the page
+// Measured outside of the page, which need not be laid out for it.
+const measure = document.createElement("canvas").getContext("2d");
+const widths = new Map();
 
-function widthOf(node) {
-  const key = `${node.getAttribute("class")} ${node.textContent}`;
-  let found = widths.get(key);
-  if (!found) {
-    node.removeAttribute("textLength");
-    found = node.getComputedTextLength(); // 0 as long as it is not in the page
-    if (found) widths.set(key, found);
-  }
-  return found || node.textContent.length * WIDE_LETTER;
+function widthOf(content) {
+  if (!widths.has(content)) widths.set(content, measure.measureText(content).width);
+  return widths.get(content);
 }
 
 // ---- Small things
