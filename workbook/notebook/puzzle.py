@@ -16,7 +16,7 @@ from workbook.devices import default_device, devices_for_check
 from workbook.durations import Estimate
 from workbook.execution import Execution
 from workbook.language import _
-from workbook.notebook import vector_widths, watching
+from workbook.notebook import vector_widths
 from workbook.notebook.fill_cell import FillCell
 from workbook.notebook.help import History, Panel, hint_panel, reset_sentence, reveal_panel
 from workbook.notebook.rendering import message_html, source_html, verdict_html
@@ -82,19 +82,20 @@ class NotebookPuzzle:
             self._watching.end()
             self._watching = None
         if not on:
-            self._say(_("{file} is not watched any more.").format(file=self.puzzle.problem_name))
             return
-        place = Place(watching.heading(self.puzzle))
-        with self._turn():
-            now = look(self.puzzle)
-            self._check(now, place)  # here, so that the cells below have its verdict
+        place = Place()
 
         def check(saved: Saved, go_on: Callable[[], None]) -> None:
             with self._turns:
                 go_on()  # it may have been some time until it was our turn
                 self._check(saved, place, go_on=go_on)
 
-        self._watching = Watching(self.puzzle, place, check, now)
+        self._watching = Watching(self.puzzle, check, place)
+        self._watching.announce()
+        with self._turn():
+            now = look(self.puzzle)
+            self._check(now, place)  # here, so that the cells below have its verdict
+        self._watching.start(now)
 
     def picture(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
         """What the learner's launches did, to look at, to play and to step through. `blocks` chooses those of a large

@@ -22,7 +22,7 @@ class Interrupted(Exception):
     """Ends the cell, and with it a Run All, without a traceback: what there is to say has been shown."""
 
     def _render_traceback_(self) -> list[str]:
-        return []
+        return [_("Run All stops here.")]
 
 
 class Waiting(anywidget.AnyWidget):
@@ -85,14 +85,12 @@ class Waiting(anywidget.AnyWidget):
 class Place:
     """A part of a cell's output whose content can be exchanged, also when the cell has long been done."""
 
-    def __init__(self, heading: str = ""):
-        """`heading` is HTML that always stands above the content."""
-        self.heading = heading
+    def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
         self._content: Any = None
 
     def show(self, html: str) -> None:
-        self._put(HTML(self.heading + html))
+        self._put(HTML(html))
 
     def wait(self, estimate: Estimate) -> Waiting:
         """Show a bar. What is shown next takes its place."""
@@ -103,7 +101,7 @@ class Place:
     def done(self, waiting: Waiting) -> None:
         """Take the bar away: what was shown since then stays, or nothing."""
         if self._content is waiting:
-            self._put(HTML(self.heading))
+            self._put(HTML(""))
         waiting.close()
 
     def _put(self, content: Any) -> None:

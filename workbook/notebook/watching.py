@@ -17,16 +17,32 @@ Check = Callable[[Saved, Callable[[], None]], None]
 class Watching:
     """A thread that has the learner's file checked whenever it holds something new."""
 
-    def __init__(self, puzzle: Puzzle, place: Place, check: Check, known: Saved):
-        """`known` is what the file held when it was last checked."""
-        self._place = place
+    def __init__(self, puzzle: Puzzle, check: Check, place: Place):
+        """`place` is where verdicts stand, and whatever else there is to say."""
+        self._puzzle = puzzle
         self._check = check
+        self._place = place
+        self._heading = Place()
         self._stop = Event()
-        Thread(target=watch, args=(puzzle, self._on_change, self._stop, known), daemon=True).start()
+        self._thread: Thread | None = None
+
+    def announce(self) -> None:
+        """Say that the file is watched, in the cell that runs."""
+        text = _("{file} is watched: save it, in any editor, and it is checked here. `p.watch(False)` ends that.")
+        self._heading.show(message_html(text.format(file=f"`{self._puzzle.problem_name}`")))
+
+    def start(self, known: Saved) -> None:
+        """`known` is what the file held when it was last checked."""
+        self._thread = Thread(target=watch, args=(self._puzzle, self._on_change, self._stop, known), daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
         """Watch no more; a check that is under way is given up."""
         self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        text = _("{file} is not watched any more.")
+        self._heading.show(message_html(text.format(file=f"`{self._puzzle.problem_name}`")))
 
     def _on_change(self, saved: Saved, go_on: Callable[[], None]) -> None:
         try:
@@ -37,9 +53,3 @@ class Watching:
             pass  # the learner pressed the button; the next change is checked again
         except Exception as error:  # there is no cell that could fail, and the watch goes on
             self._place.show(message_html(str(error), FAILED))
-
-
-def heading(puzzle: Puzzle) -> str:
-    """What stands above the verdict of a watched file."""
-    text = _("{file} is watched: save it, in any editor, and it is checked here. `p.watch(False)` ends that.")
-    return message_html(text.format(file=f"`{puzzle.problem_name}`"))
