@@ -61,6 +61,7 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     assert score.nth(0).inner_text() == score.nth(1).inner_text()
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
     page.screenshot(path=screenshots() / "what_if_dark.png")
 
     # A number that cannot be chosen is answered in a sentence, and changes nothing.
