@@ -48,6 +48,8 @@ class Step:
 class Estimate:
     """How far an attempt has come, as far as earlier ones can tell. Hears of stages as a worker reports them."""
 
+    said = SAID
+
     def __init__(self, puzzle: Puzzle, devices: Sequence[str], now: float | None = None):
         self.puzzle = puzzle
         stages = STAGES.get(puzzle.fills, USUAL_STAGES)
@@ -83,7 +85,7 @@ class Estimate:
 
     def words(self, now: float | None = None) -> str:
         """What happens now, and how long it may take: one line for the learner."""
-        said = _(SAID[self.step.stage])
+        said = _(self.said[self.step.stage])
         if self.is_overdue(now):
             return _("{what}: this takes longer than usual.").format(what=said)
         left = self._left(now)

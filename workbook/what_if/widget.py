@@ -13,7 +13,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from workbook.durations import Estimate
+from workbook.durations import SAID, Estimate
 from workbook.language import N_, _
 from workbook.notebook.rendering import message_html
 from workbook.notebook.waiting import Cancelled, Waiting
@@ -160,7 +160,7 @@ class Explorer(widgets.VBox):
     def run(self) -> None:
         """Launch what is chosen, and show what happens."""
         choice = self.choice
-        waiting = Waiting(Estimate(self.puzzle, self.devices))
+        waiting = Waiting(EstimateOfRun(self.puzzle, self.devices))
         self.button.disabled = True
         self.progress.children = [waiting]
         stopped = ""
@@ -177,6 +177,12 @@ class Explorer(widgets.VBox):
             self.button.disabled = False
             waiting.close()
         self._draw()
+
+
+class EstimateOfRun(Estimate):
+    """How far a run has come: it is not the learner's code that runs."""
+
+    said = SAID | {"precompile": N_("Mojo compiles the launch"), "graph": N_("MAX builds the graph around it")}
 
 
 class Number(widgets.HBox):
