@@ -103,6 +103,15 @@ def test_waiting(notebook, lab, page: Page, puzzle):
     page.screenshot(path=screenshots() / "waiting_watched.png")
     assert attempts.read_attempt(puzzle) == read_region(right).code
 
+    # A cell that was emptied takes the code of the file.
+    fill.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text("%%fill p17\n#")
+    page.keyboard.press("Control+Enter")
+    expect(fill.locator(".cm-content")).to_contain_text("ctx.enqueue_function", timeout=30_000)
+    expect(fill.locator(".workbook-verdict").first).to_contain_text("it has the code of problems/p17/op.mojo now")
+    page.screenshot(path=screenshots() / "waiting_cell_from_file.png")
+
     # Nothing of the bar is left in the notebook that is saved.
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     kernel_is_idle()

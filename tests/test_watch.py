@@ -185,8 +185,8 @@ def test_an_emptied_cell_takes_the_code_of_the_file(puzzle, monkeypatch):
     edit_elsewhere(puzzle, B)
     cell = fill_cell.FillCell(puzzle)
     is_checked, told = cell.run(puzzle.placeholder)
-    assert not is_checked and "delete all lines below the first one" in told
-    assert cell.run("\n")[0] and shell.text == f"%%fill p17\n{B}"
+    assert is_checked and "it has the code of problems/p17/op.mojo now" in told
+    assert shell.text == f"%%fill p17\n{B}"
     assert cell.run(B) == (True, "")
 
 

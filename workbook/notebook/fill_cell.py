@@ -30,14 +30,8 @@ class FillCell:
         if not is_attempted(code):
             if not is_attempted(in_file):
                 return True, ""
-            if code.strip():
-                text = _(
-                    "This cell is still empty, but {file} has code: it is kept, and checked by p.check(). "
-                    "To have it here, delete all lines below the first one and run the cell."
-                )
-                return False, text.format(file=name)
             self._bring(in_file)
-            return True, _("The code of {file} is in this cell now.").format(file=name)
+            return True, _("This cell was empty: it has the code of {file} now.").format(file=name)
 
         in_cell = _as_in_file(text, code)
         if is_attempted(in_file) and in_file not in (in_cell, self._put):
@@ -46,7 +40,7 @@ class FillCell:
                 told = _(
                     "{file} was changed after this cell was last run, so the file was checked and the cell left out. "
                     "To put the cell's code into the file, run the cell once more. To have the file's code here, "
-                    "delete all lines below the first one and run the cell."
+                    "replace the cell's with a `#` and run the cell."
                 )
                 return True, told.format(file=name)
             attempts.write_attempt(self.puzzle, code)

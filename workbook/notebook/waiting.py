@@ -75,7 +75,7 @@ class Waiting(anywidget.AnyWidget):
             self.overdue = self.estimate.is_overdue()
         # ipykernel hands what the browser sends to the loop that sent last on the same comm: that is this one, which
         # the cell keeps busy. Without a last one it goes to the subshell that JupyterLab asks for.
-        vars(self.comm).pop("_reply_subshell_id", None)
+        getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
 
     def _answer(self, widget: object, content: dict, buffers: object) -> None:
         if content.get("cancel"):
