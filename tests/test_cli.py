@@ -1,10 +1,9 @@
 """The command line, as a learner meets it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from command_line import workbook
 
 from workbook.attempts import history, write_attempt
 from workbook.puzzles import all_puzzles, find_puzzle
@@ -19,10 +18,6 @@ Executing 1D convolution...
 1D Convolution result (custom Mojo kernel): [14. 20. 26. 32. 38. 44. 50. 56. 62. 68. 74. 80. 41. 14.  0.]
 Verification passed: Custom kernel results match NumPy calculation
 """
-
-
-def workbook(*arguments):
-    return subprocess.run([sys.executable, "-m", "workbook.commands.main", *arguments], capture_output=True, text=True)
 
 
 def solve(puzzle):
@@ -100,12 +95,26 @@ def test_a_wrong_result_is_said_without_a_traceback(puzzle):
     assert "Traceback" not in result.stdout + result.stderr
 
 
-def test_check_gives_the_verdict_and_an_exit_status(puzzle):
+def test_a_right_attempt_in_all_its_forms(puzzle):
     solve(puzzle)
-    result = workbook("check", "p17", "--seed", "5")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Random data from seed 5" in result.stdout
-    assert "p17 passed: All 6 cases match NumPy" in result.stdout
+    result = workbook("check", "p17", "--seed", "5", "--json")
+    assert result.returncode == 0, result.stderr
+    verdict = json.loads(result.stdout)
+    assert (verdict["outcome"], verdict["seed"], verdict["known_since"]) == ("passed", 5, None)
+    assert [case["sizes"] for case in verdict["cases"]] == list(puzzle.cases)
+    assert all(case["right"] and case["launches"] == 1 for case in verdict["cases"])
+    assert verdict["cases"][0]["output"] == pytest.approx(verdict["cases"][0]["expected"], rel=1e-4, abs=1e-5)
+
+    known = workbook("check", "p17")
+    assert known.returncode == 0
+    assert "Random data from seed 5" in known.stdout
+    assert known.stdout.endswith(f"✓ p17 passed: {verdict['headline']}\n")
+    assert "✓  p17" in workbook("list").stdout
+    assert workbook("warm", "p17").stdout == "p17: was known already.\n"
+
+    workbook("reset", "p17")
+    assert workbook("check", "p17", "--solution").stdout.endswith(f"✓ p17 passed: {verdict['headline']}\n")
+    assert len(history(puzzle)) == 2, "the solution is no attempt"
 
 
 def test_what_was_typed_into_the_file_is_kept_when_it_is_checked(puzzle):
@@ -117,20 +126,40 @@ def test_what_was_typed_into_the_file_is_kept_when_it_is_checked(puzzle):
     assert [version.read_text() for version in history(puzzle)] == [text]
 
 
-def test_a_page_of_what_the_launches_did(puzzle, tmp_path):
-    wrong = read_region(puzzle.solution_file.read_text()).code.replace("BLOCKS_PER_GRID", "1")
-    write_attempt(puzzle, wrong)
-    file = tmp_path / "attempt.html"
-    result = workbook("figure", "p17", "--html", str(file))
+def test_a_wrong_attempt_in_all_its_forms(puzzle, tmp_path):
+    write_attempt(puzzle, read_region(puzzle.solution_file.read_text()).code.replace("BLOCKS_PER_GRID", "1"))
+    page_file = tmp_path / "attempt.html"
+    result = workbook("figure", "p17", "--html", str(page_file))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "p17 failed" in result.stdout
-    page = file.read_text()
+    page = page_file.read_text()
     data = json.loads(page.split('id="data">')[1].split("</script>")[0])
     assert [launch["name"][0] for launch in data["launches"]] == list("✓✗✗✗✗✗")
     assert data["launches"][1]["remarks"] == ["block 1 never ran"]
     lines = data["sources"][1]["pcs"].values()
     source = puzzle.kernel_file.read_text().splitlines()
     assert "barrier()" in {source[line - 1].strip() for line in lines}
+
+    for name, beginning in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.pdf", b"%PDF")):
+        drawn = workbook("figure", "p17", "-o", str(tmp_path / name), "--case", "1", "--block", "0", "--json")
+        assert drawn.returncode == 0, drawn.stderr
+        assert json.loads(drawn.stdout)["files"] == [str(tmp_path / name)]
+        assert (tmp_path / name).read_bytes().startswith(beginning)
+    missing = workbook("figure", "p17", "-o", str(tmp_path / "b.png"), "--block", "1")
+    assert (missing.returncode, missing.stderr) == (2, "There is no block 1 to draw: this launch has the blocks 0.\n")
+
+    told, result = workbook("check", "p17"), workbook("check", "p17", "--json")
+    assert told.returncode == result.returncode == 1
+    verdict = json.loads(result.stdout)
+    assert "\n".join([f"✗ p17 failed: {verdict['headline']}", *verdict["details"]]) in told.stdout
+    assert [case["right"] for case in verdict["cases"]] == [True, *[False] * 5]
+    for case in verdict["cases"]:
+        name = ", ".join(f"{key} {value}" for key, value in case["sizes"].items())
+        assert (f"\n{name}\n" in told.stdout) != case["right"]
+        if not case["right"]:
+            assert case["output"][case["first_wrong"]] != pytest.approx(case["expected"][case["first_wrong"]])
+    assert verdict["headline"] in workbook("history", "p17").stdout
+    assert "✗  p17" in workbook("list").stdout
 
 
 def test_a_page_needs_a_folder(tmp_path):

@@ -18,7 +18,7 @@ from workbook import progress, rooms
 from workbook.attempts import history, read_attempt, write_attempt
 from workbook.commands.attempt import verdict_json
 from workbook.commands.exit_codes import MEANINGS, OF_OUTCOME
-from workbook.commands.main import GROUPS
+from workbook.commands.parser import GROUPS
 from workbook.commands.terminal import print_json
 from workbook.language import width
 from workbook.puzzles import all_puzzles

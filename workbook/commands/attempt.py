@@ -13,12 +13,12 @@ from softgpu import SoftGPUError
 from workbook import attempts, language
 from workbook.check import check_at_once, check_known, check_op
 from workbook.commands.exit_codes import BadUsage
-from workbook.commands.terminal import coloured
+from workbook.commands.terminal import coloured, table
 from workbook.devices import devices_for_check
 from workbook.durations import Estimate
 from workbook.language import _
 from workbook.puzzles import Puzzle
-from workbook.verdict import STOPPED, CaseResult, Verdict
+from workbook.verdict import STOPPED, CaseResult, Verdict, launched_cases
 from workbook.watch import look
 from workbook.worker import Worker, WorkerLost
 
@@ -106,6 +106,17 @@ def print_result(verdict: Verdict) -> None:
 def print_verdict(verdict: Verdict) -> None:
     title, rest = verdict.title, str(verdict).removeprefix(verdict.title)
     print(coloured(title, verdict.outcome) + rest, flush=True)
+
+
+def print_ways_on(verdict: Verdict) -> None:
+    """To somebody at a terminal whose attempt failed: what else there is."""
+    if verdict.passed or verdict.outcome == STOPPED or not sys.stderr.isatty():
+        return
+    ways = []
+    if launched_cases(verdict):
+        ways.append((_("What your launch did:"), f"workbook figure {verdict.puzzle} --html {verdict.puzzle}.html"))
+    ways.append((_("If you are stuck:"), f"workbook hint {verdict.puzzle}"))
+    print("", *table(ways), sep="\n", file=sys.stderr)
 
 
 def _print_comparison(verdict: Verdict) -> None:

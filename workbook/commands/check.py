@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
 
-    from workbook.commands.attempt import Checker, print_result, take_attempt, verdict_json
+    from workbook.commands.attempt import Checker, print_result, print_ways_on, take_attempt, verdict_json
 
     op_text = puzzle.solution_file.read_text() if options.solution else take_attempt(puzzle)
     with Checker(puzzle, options.device or default_device()) as checker:
@@ -52,4 +52,5 @@ def run(options: argparse.Namespace) -> int:
         print_json(verdict_json(verdict))
     else:
         print_result(verdict)
+        print_ways_on(verdict)
     return exit_codes.OF_OUTCOME[verdict.outcome]

@@ -12,7 +12,7 @@ from workbook.commands.terminal import coloured, print_json, table
 from workbook.language import N_, _
 from workbook.progress import PuzzleProgress
 from workbook.puzzles import Puzzle, all_puzzles
-from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED
+from workbook.verdict import FAILED, PASSED, WORDS
 
 SUMMARY = N_("list the puzzles, and how far you have come")
 NOTES = N_(
@@ -26,7 +26,6 @@ NOTES = N_(
   first_passed, last_attempt, revealed
                     times, or null"""
 )
-STATES = {PASSED: N_("passed"), FAILED: N_("failed"), NOT_ATTEMPTED: N_("not attempted")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,7 @@ def _print(puzzles: Mapping[str, Puzzle], known: Mapping[str, PuzzleProgress]) -
 
 
 def _row(puzzle: Puzzle, done: PuzzleProgress) -> tuple[str, ...]:
-    state = _(STATES[_outcome(done)])
+    state = _(WORDS[_outcome(done)])
     if done.is_solved and done.outcome == FAILED:
         state = _("passed (the last attempt failed)")
     return (done.symbol, puzzle.id, _(puzzle.title), state, str(done.attempts), f"{done.hints}/{len(puzzle.hints)}")

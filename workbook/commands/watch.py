@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
 
-    from workbook.commands.attempt import Checker, print_result
+    from workbook.commands.attempt import Checker, print_result, print_ways_on
 
     with Checker(puzzle, options.device or default_device()) as checker:
 
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
                 verdict = checker.check(saved.text, go_on=go_on)
                 progress.record(puzzle, saved.text, verdict)
                 print_result(verdict)
+                print_ways_on(verdict)
             text = _("Waiting for you to save {file}. Ctrl-C ends this.")
             print("\n" + text.format(file=puzzle.problem_name), flush=True)
 
