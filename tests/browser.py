@@ -34,7 +34,8 @@ def screenshots() -> Path:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keep what is seen now as build/screenshots/NAME.png."""
+    """Keep what is seen now as build/screenshots/NAME.png, once JupyterLab's splash screen is gone."""
+    page.wait_for_function("!document.getElementById('jupyterlab-splash')")
     page.screenshot(path=screenshots() / f"{name}.png")
 
 
