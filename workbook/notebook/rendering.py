@@ -106,7 +106,8 @@ def verdict_html(verdict: Verdict, cell_line: int | None = None) -> str:
     if verdict.cases:
         parts.append(_small(f"{verdict.origin} {_times(verdict)}"))
     if verdict.known_since is not None:
-        parts.append(_small(_("To run it again, with other data: p.check(seed=1)")))
+        call = f"p.check(seed={(verdict.seed or 0) + 1})"
+        parts.append(_small(_("To run it again, with other data: {call}").format(call=call)))
     if verdict.raw:
         title = _("Everything the tools said")
         parts.append(
