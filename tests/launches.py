@@ -103,14 +103,14 @@ def copy(
     )
 
 
-def vector_addition(size=17, grid=2, block=16, told_size=None) -> LaunchView:
+def vector_addition(size=17, grid=2, block=16, told_size=None, observers=()) -> LaunchView:
     """The kernel of puzzle t2, as MAX compiled it. `told_size` is the size that the launch passes."""
     lhs, rhs = np.random.default_rng(2).uniform(1, 2, (2, size)).astype(np.float32)
     arrays = {"output": np.full(size, np.nan, np.float32), "lhs": lhs, "rhs": rhs}
     text = (DATA / "vector_addition.ptx").read_text()
     views = tuple(View(name, size) for name in arrays)
     arguments = (*views, np.int32(told_size or size))
-    return run(text, grid, block, arrays, arguments, lhs + rhs, [], f"size {size}")
+    return run(text, grid, block, arrays, arguments, lhs + rhs, [], f"size {size}", observers)
 
 
 class View(NamedTuple):

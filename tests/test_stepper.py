@@ -10,7 +10,7 @@ from launches import add_one, case_of, conv1d, copy, vector_addition
 from softgpu import Racecheck
 from workbook import rooms
 from workbook.check import judge
-from workbook.execution import BufferPlace, Execution, Races
+from workbook.execution import BufferPlace, Execution, Failure, Outcome, Outcomes
 from workbook.puzzles import find_puzzle
 from workbook.stepper.data import elements_text, launch_data
 from workbook.stepper.lines import NoLines, build_lines, find_lines, source_data
@@ -160,8 +160,8 @@ def test_a_launch_without_its_barrier_fails_though_the_numbers_are_right(puzzle,
         raise NoLines
 
     monkeypatch.setattr("workbook.diagnosis.races.build_lines", no_lines)  # it would compile for ten seconds
-    races = Races()
-    view = conv1d(without_barrier=True, observers=[races])
+    outcomes = Outcomes()
+    view = conv1d(without_barrier=True, observers=[outcomes])
     case = case_of(view, input_size=28, conv_size=4)
     execution = Execution(
         device="softgpu",
@@ -174,7 +174,7 @@ def test_a_launch_without_its_barrier_fails_though_the_numbers_are_right(puzzle,
         ),
         recorded=True,
         launches=(view.trace,),
-        races=tuple(races.launches),
+        outcomes=tuple(outcomes.launches),
     )
     puzzle = replace(puzzle, cases=({"input_size": 28, "conv_size": 4},))
     verdict = judge(puzzle, puzzle.solution_file.read_text(), execution)
@@ -185,13 +185,39 @@ def test_a_launch_without_its_barrier_fails_though_the_numbers_are_right(puzzle,
     ]
     assert re.fullmatch(r"It is written in line \d+ of its PTX \(`st.+`\) and read in .+", verdict.details[1])
     assert not launch_data(verdict.cases[0].view)["right"]
-    assert judge(puzzle, puzzle.solution_file.read_text(), replace(execution, races=())).passed
+    assert judge(puzzle, puzzle.solution_file.read_text(), replace(execution, outcomes=(Outcome(),))).passed
+
+
+def test_a_fault_belongs_to_the_launch_that_it_stopped():
+    outcomes = Outcomes()
+    views = [vector_addition(16, grid=1, observers=[outcomes]), vector_addition(17, told_size=20, observers=[outcomes])]
+    cases = [case_of(view) for view in views]
+    fault = outcomes.launches[1].fault
+    execution = Execution(
+        device="softgpu",
+        cases=tuple(tuple(case.inputs.values()) for case in cases),
+        expected=tuple(case.expected for case in cases),
+        places=tuple(
+            {name: BufferPlace(one.address, 4 * one.count) for name, one in view.buffers.items()} for view in views
+        ),
+        recorded=True,
+        launches=tuple(view.trace for view in views),
+        outcomes=tuple(outcomes.launches),
+        launches_by_case=tuple((view.trace,) for view in views),
+        failure=Failure("launch", outcomes.launches[1].error, by_softgpu=True, fault=fault),
+    )
+    puzzle = replace(find_puzzle("t2"), cases=({"size": 16}, {"size": 17}))
+    verdict = judge(puzzle, puzzle.solution_file.read_text(), execution)
+    assert not verdict.passed
+    right, stopped = (launch_data(case.view) for case in verdict.cases)
+    assert right["right"] and all(output["ok"] for output in right["outputs"])
+    assert stopped["steps"][-1]["text"].startswith("Block 1: thread 1 tries to read lhs[17].")
 
 
 def test_stores_of_equal_values_are_no_race():
-    races = Races()
-    conv1d(grid=(2, 2), observers=[races])  # two blocks do the same
-    assert races.reports and races.launches == [()]
+    outcomes = Outcomes()
+    conv1d(grid=(2, 2), observers=[outcomes])  # two blocks do the same
+    assert outcomes.reports and outcomes.launches == [Outcome()]
 
 
 def test_a_launch_of_a_million_threads():

@@ -7,7 +7,7 @@ from random import SystemRandom
 
 import numpy as np
 
-from softgpu import LaunchTrace, Report
+from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
 from workbook import answers
 from workbook.answers import Answer
@@ -20,7 +20,7 @@ from workbook.diagnosis.errors import (
 )
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks
 from workbook.diagnosis.races import explain_race
-from workbook.execution import BufferPlace, Execution
+from workbook.execution import BufferPlace, Execution, Outcome
 from workbook.language import _, ngettext
 from workbook.lint.foreach import lint_foreach
 from workbook.lint.launch import is_attempted, lint
@@ -216,9 +216,19 @@ def launches_of_case(execution: Execution, number: int) -> list[LaunchTrace]:
     return [trace for trace in execution.launches if addresses.intersection(_words(trace))]
 
 
-def _races_of(execution: Execution, trace: LaunchTrace) -> tuple[Report, ...]:
-    pairs = zip(execution.launches, execution.races, strict=False)  # a real GPU tells of neither
-    return next((races for launch, races in pairs if launch is trace), ())
+def _outcome_of(execution: Execution, trace: LaunchTrace) -> Outcome:
+    pairs = zip(execution.launches, execution.outcomes, strict=True)
+    return next(outcome for launch, outcome in pairs if launch is trace)
+
+
+def _as_written(trace: LaunchTrace, place: BufferPlace, expected: np.ndarray) -> np.ndarray:
+    """What the launch stored in the output, where that cannot be asked for; NaN where it stored nothing."""
+    stores = trace.accesses[(trace.accesses["space"] == Space.GLOBAL) & (trace.accesses["kind"] != Kind.LOAD)]
+    index = (stores["address"] - np.uint64(place.address)) // np.uint64(expected.itemsize)
+    inside = index < expected.size
+    written = np.full(expected.size, np.nan, expected.dtype)
+    written[index[inside]] = stores["bits"][inside].astype(f"u{expected.itemsize}").view(expected.dtype)
+    return written.reshape(expected.shape)
 
 
 def _words(trace: LaunchTrace) -> list[int]:
@@ -258,22 +268,21 @@ def _view(
     output: np.ndarray | None,
     sizes: dict[str, int],
 ) -> LaunchView | None:
-    failure = execution.failure
     if puzzle.arguments[0] not in places:
         return None
-    dtype = expected.dtype
+    dtype, outcome = expected.dtype, _outcome_of(execution, trace)
     return launch_view(
         trace,
         {name: Buffer(place.address, place.nbytes // dtype.itemsize, dtype) for name, place in places.items()},
         expected,
-        np.full_like(expected, np.nan) if output is None else output,
+        _as_written(trace, places[puzzle.arguments[0]], expected) if output is None else output,
         shared_names=puzzle.shared_names,
         thread_per_element=puzzle.fills != "foreach",
         output=puzzle.arguments[0],
         case=", ".join(f"{name} {size}" for name, size in sizes.items()),
-        races=_races_of(execution, trace),
-        fault=failure.text if failure else "",
-        fault_at=failure.fault if failure else None,
+        races=outcome.races,
+        fault=outcome.error,
+        fault_at=outcome.fault,
         rtol=puzzle.tolerance,
         atol=puzzle.tolerance,
     )

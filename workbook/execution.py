@@ -78,8 +78,8 @@ class Execution:
     """Whether the device records launches."""
     launches: tuple[LaunchTrace, ...] = ()
     """In the order of execution."""
-    races: tuple[tuple[Report, ...], ...] = ()
-    """The races of each launch: accesses with no order between them."""
+    outcomes: tuple[Outcome, ...] = ()
+    """The same launches' outcomes."""
     launches_by_case: tuple[tuple[LaunchTrace, ...], ...] | None = None
     """The same for each case, where they were run one after the other."""
     failure: Failure | None = None
@@ -90,17 +90,29 @@ Cases = tuple[dict[str, int], ...]
 """The sizes of cases, as Puzzle has them."""
 
 
-class Races(Racecheck):
-    """The races of each launch, beside a Trace's launches. Stores of equal values are none, since their order has no
-    effect."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a launch went: its races (accesses with no order between them), and what stopped it, if anything did."""
+
+    races: tuple[Report, ...] = ()
+    error: str = ""
+    fault: Fault | None = None
+
+
+class Outcomes(Racecheck):
+    """The outcome of each launch, beside a Trace's launches. Stores of equal values are no race, since their order has
+    no effect."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.launches: list[tuple[Report, ...]] = []
+        self.launches: list[Outcome] = []
 
     def launch_end(self, launch: Launch) -> None:
         super().launch_end(launch)
-        self.launches.append(tuple(race for race in self.launch_reports() if race.severity > Severity.INFO))
+        races = tuple(race for race in self.launch_reports() if race.severity > Severity.INFO)
+        error = launch.failure
+        fault = Fault.of(error) if isinstance(error, softgpu.MemoryFault) else None
+        self.launches.append(Outcome(races, str(error or ""), fault))
 
 
 class Executor:
@@ -113,10 +125,10 @@ class Executor:
 
         self.session = InferenceSession(devices=[self.device])
         self.launcher: Launcher | None = None
-        self.trace, self.races = Trace(), Races()
+        self.trace, self.outcomes = Trace(), Outcomes()
         if kind == "softgpu":
             self.launcher = softgpu.install()
-            self.launcher.observers += [self.trace, self.races]
+            self.launcher.observers += [self.trace, self.outcomes]
             self.launcher.errors_stick = False  # what one attempt breaks must not fail the next
 
     def run(
@@ -196,7 +208,7 @@ class Executor:
             execution,
             places=tuple(places),
             launches=tuple(self.trace.launches),
-            races=tuple(self.races.launches),
+            outcomes=tuple(self.outcomes.launches),
             seconds=clock.seconds,
         )
 
@@ -215,7 +227,7 @@ class Executor:
     def clear_record(self) -> None:
         """Forget the launches that were recorded."""
         self.trace.launches.clear()
-        self.races.launches.clear()
+        self.outcomes.launches.clear()
 
     def launch_error(self) -> str:
         """What softgpu says of a launch that failed: the reason without the layers that MAX wraps around it."""

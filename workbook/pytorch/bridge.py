@@ -21,9 +21,9 @@ import torch
 from max.experimental.torch import CustomOpLibrary
 from max.graph import DeviceRef, TensorType, TensorValue, ops
 
-from softgpu import LaunchTrace, Report
+from softgpu import LaunchTrace
 from workbook.devices import describe_device
-from workbook.execution import BufferPlace, Clock, Execution, Executor, Failure, full_text
+from workbook.execution import BufferPlace, Clock, Execution, Executor, Failure, Outcome, full_text
 from workbook.language import _
 from workbook.mojo_compiler import Diagnostic, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
@@ -195,7 +195,7 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
     inputs_after: list[Arrays] = []
     places: list[dict[str, BufferPlace]] = []
     launches: list[tuple[LaunchTrace, ...]] = []
-    races: list[tuple[Report, ...]] = []
+    outcomes: list[Outcome] = []
     failure = None
     try:
         module = load_program(puzzle, text)
@@ -209,7 +209,7 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
                 result, calls = call_attempt(bridge, module.conv1d_pytorch, library, tensors, sizes)
             finally:
                 launches.append(tuple(executor.trace.launches))
-                races += executor.races.launches
+                outcomes += executor.outcomes.launches
                 places.append({})
             outputs.append(result.detach().cpu().numpy())
             inputs_after.append(tuple(tensor.detach().cpu().numpy() for tensor in tensors))
@@ -228,7 +228,7 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
         inputs_after=tuple(inputs_after) if done else None,
         places=tuple(places),
         launches=tuple(launch for of_case in launches for launch in of_case),
-        races=tuple(races),
+        outcomes=tuple(outcomes),
         launches_by_case=tuple(launches),
         failure=failure,
         seconds=clock.seconds,

@@ -540,7 +540,7 @@ function makeScene(launch, shown, available, id, say) {
   };
 
   // A row of the block, unless that gives a tower.
-  const rowOfBlock = (count) => (launch.block[0] <= MAX_COLUMNS && count <= 8 * launch.block[0] ** 2 ? launch.block[0] : undefined);
+  const rowOfBlock = (count) => (launch.block[0] >= 4 && launch.block[0] <= MAX_COLUMNS && count <= 8 * launch.block[0] ** 2 ? launch.block[0] : undefined);
 
   // Above the data: which block its elements belong to.
   function drawGrid() {
@@ -718,7 +718,8 @@ function makeScene(launch, shown, available, id, say) {
         setKind(made, `${waits ? "waiting" : provenance}${isAsked ? " asked" : ""}${glows ? ` hot ${hot}` : ""}`);
         if (!value) return;
         write(value, event ? short(event.value) : "", across);
-        write(word, waits ? "" : say(provenance), across);
+        const by = event && !block.barriers ? ` t${event.thread}` : ""; // else it stands above the barrier
+        write(word, waits ? "" : `${say(provenance)}${by}`, across);
         if (before) write(who, event ? `t${event.thread}` : "", across);
         else write(who, waits ? "" : runs((array.readers.get(index) ?? []).filter((one) => one.moment <= moment).map((one) => one.thread)), across);
       };
