@@ -65,6 +65,13 @@ def test_the_estimate_learns_from_earlier_attempts(puzzle):
     assert Estimate(puzzle, ("cpu",)).plan[2].seconds == AT_FIRST["graph"]
 
 
+def test_nothing_is_learnt_from_a_text_that_was_compiled_before(puzzle):
+    run_through(Estimate(puzzle, DEVICES, now=0), (0, 1, 40, 0))
+    for _ in range(5):
+        run_through(Estimate(puzzle, DEVICES, now=0), (0, 0, 1, 0))
+    assert "about 40 s more" in _words_at_graph(puzzle)
+
+
 def _words_at_graph(puzzle):
     estimate = Estimate(puzzle, DEVICES, now=0)
     estimate.hear("graph", 0)

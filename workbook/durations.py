@@ -20,6 +20,9 @@ USUAL_STAGES = ("start", "precompile", "graph", "run")
 AT_FIRST = {"start": 1.0, "precompile": 2.5, "graph": 16.0, "run": 0.5, "open": 4.0, "call": 60.0}
 """Seconds that each stage takes where nothing is known of the machine: those of one with two cores."""
 
+TOO_SHORT = 0.1
+"""Seconds in which Mojo compiles nothing: the package was there already."""
+
 COUNTED = 9
 """How many of the latest runs say what to expect."""
 KEPT = 500
@@ -102,9 +105,14 @@ class Estimate:
         return int((time.monotonic() if now is None else now) - self.begun)
 
     def remember(self, now: float | None = None) -> None:
-        """The attempt came to its end: keep what its stages took. Whoever waits for the next one profits."""
+        """The attempt came to its end: keep what its stages took. Whoever waits for the next one profits.
+
+        Not of a text that has been compiled before: MAX has it in its cache then, and that says nothing of a new one.
+        """
         now = time.monotonic() if now is None else now
         taken = [*self.taken, (self.step, now - self._current_begun)]
+        if next((seconds < TOO_SHORT for step, seconds in taken if step.stage == "precompile"), False):
+            return
         lines = [
             json.dumps(
                 {"puzzle": self.puzzle.id, "device": step.device, "stage": step.stage, "seconds": round(seconds, 2)}
