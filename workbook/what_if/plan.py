@@ -119,8 +119,8 @@ def _ceildiv(number: int, divisor: int) -> int:
 
 
 class Value(NamedTuple):
-    """What an expression gives for each thread, and where it came from, as in ACCESS. An Origin of a number that no
-    tensor is involved in does not matter."""
+    """What an expression gives for each thread, and where it came from, as in ACCESS: a tensor, a constant of the plan,
+    or neither. (What is loaded from shared memory counts as neither: nothing asks for more.)"""
 
     data: NDArray
     origin: NDArray[np.uint8]
@@ -173,8 +173,6 @@ class _Run:
             self.shared[name] = range(end, end + slots)
             end += slots
         self.memory = np.full((choice.blocks, end), 0xFFFFFFFF, np.uint32).view(ELEMENT)  # as nobody has written it
-        self.memory_origin = np.zeros((choice.blocks, end), np.uint8)
-        self.memory_address = np.zeros((choice.blocks, end), np.uint64)
 
         self.instructions: list[_Instruction] = []
         self.rows: list[NDArray] = []
@@ -278,16 +276,13 @@ class _Run:
 
     def _load(self, node: ast.expr, array: str, index: NDArray, mask: NDArray[np.bool_]) -> Value:
         lanes, outside = self._lanes(array, index, mask)
-        data = np.zeros(self.count)
-        origin, address = np.full(self.count, Origin.LOADED, np.uint8), np.zeros(self.count, np.uint64)
+        value = self._plain(np.zeros(self.count))
         if array in self.tensors:
-            data[lanes] = self.tensors[array][index[lanes]]
-            address[lanes] = self._address(array, index[lanes])
+            value.data[lanes] = self.tensors[array][index[lanes]]
+            value.origin[lanes] = Origin.LOADED
+            value.address[lanes] = self._address(array, index[lanes])
         else:
-            place = self.block[lanes], self.shared[array].start + index[lanes]
-            data[lanes] = self.memory[place]
-            origin[lanes], address[lanes] = self.memory_origin[place], self.memory_address[place]
-        value = Value(data, origin, address)
+            value.data[lanes] = self.memory[self.block[lanes], self.shared[array].start + index[lanes]]
         self._record(node, Kind.LOAD, array, index, value, lanes, outside)
         return value
 
@@ -296,9 +291,7 @@ class _Run:
         if array in self.tensors:
             self.tensors[array][index[lanes]] = value.data[lanes]
         else:
-            place = self.block[lanes], self.shared[array].start + index[lanes]
-            self.memory[place] = value.data[lanes]
-            self.memory_origin[place], self.memory_address[place] = value.origin[lanes], value.address[lanes]
+            self.memory[self.block[lanes], self.shared[array].start + index[lanes]] = value.data[lanes]
         self._record(node, Kind.STORE, array, index, value, lanes, outside)
 
     def _lanes(self, array: str, index: NDArray, mask: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
