@@ -26,7 +26,7 @@ from workbook.language import language
 from workbook.puzzles import Puzzle
 
 ROOM = 50_000_000
-"""Bytes that all answers may take together. One takes 10 000 to 250 000. Those that were not asked for longest go first."""
+"""Bytes that all answers may take together. One takes 10 000 to 250 000. The longest unused go first."""
 
 TOOLS = ("max", "mojo-compiler", "numpy", "torch")
 SOURCES = (".py", ".mojo", ".json", ".po")
