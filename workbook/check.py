@@ -18,7 +18,7 @@ from workbook.diagnosis.errors import (
     explain_run_error,
     further_errors,
 )
-from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks
+from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks, with_faults_in_words
 from workbook.diagnosis.races import explain_race
 from workbook.execution import BufferPlace, Execution, Outcome
 from workbook.language import _, ngettext
@@ -141,6 +141,7 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
     if failure is not None:
         if failure.by_softgpu:
             headline, *details = explain_failed_launch(puzzle, cases, failure)
+            cases = with_faults_in_words(puzzle, cases)
         else:
             headline, *details = explain_run_error(failure.text, read_region(op_text))
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="driver", cases=cases, raw=failure.text)

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from softgpu.trace import Kind, Space
 from workbook.execution import Failure, Fault
 from workbook.language import N_, _, listed, ngettext
-from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot
+from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot, value_of
 from workbook.puzzles import Puzzle
 from workbook.verdict import CaseResult
 
@@ -113,6 +114,28 @@ def exchanged_buffers(wrong: Wrong) -> str | None:
     else:
         advice = _("Put the arguments into the kernel's order.")
     return f"{reason} {advice}"
+
+
+def overwritten_afterwards(wrong: Wrong) -> str | None:
+    stored = _last_stored(wrong)
+    assert wrong.case.output is not None
+    value = wrong.case.output.flat[wrong.index]
+    if stored is None or np.isclose(stored, value, equal_nan=True):
+        return None
+    return _(
+        "The kernel stored {stored:g} there, and at the end it is {value:g}: something wrote over it after the launch. "
+        "Does a memset, a copy or another launch follow?"
+    ).format(stored=stored, value=value)
+
+
+def _last_stored(wrong: Wrong) -> float | None:
+    """The value that the launch stored last as this output; None where it stored none."""
+    buffer = wrong.view.buffers[wrong.view.output]
+    accesses = wrong.view.trace.accesses
+    place = buffer.address + wrong.index * buffer.dtype.itemsize
+    is_store = (accesses["space"] == Space.GLOBAL) & (accesses["kind"] == Kind.STORE)
+    stores = accesses[is_store & (accesses["address"] == place) & (accesses["nbytes"] == buffer.dtype.itemsize)]
+    return value_of(stores[-1]["bits"], buffer.dtype) if len(stores) else None
 
 
 def wrong_block_size(wrong: Wrong) -> str | None:
@@ -251,6 +274,7 @@ POISON = N_(
 
 REASONS: dict[str, tuple[Callable[[Wrong], str | None], ...]] = {
     "launch": (
+        overwritten_afterwards,
         exchanged_buffers,
         wrong_block_size,
         missing_blocks,
@@ -260,7 +284,7 @@ REASONS: dict[str, tuple[Callable[[Wrong], str | None], ...]] = {
         unwritten_slot,
         overrun,
     ),
-    "foreach": (),
+    "foreach": (overwritten_afterwards,),
     "torch": (changed_afterwards,),
 }
 """Why an output may be wrong, by what the learner filled in."""
@@ -320,6 +344,17 @@ def describe_fault(puzzle: Puzzle, cases: tuple[CaseResult, ...], fault: Fault) 
                 values = {"thread": thread, "block": block, "name": name, "index": index, "elements": elements}
                 return text.format(case=case.name, **values)
     return ""
+
+
+def with_faults_in_words(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> tuple[CaseResult, ...]:
+    """The cases, each with what stopped its launch in the words that a verdict has for it: pictures show them too."""
+
+    def described(case: CaseResult) -> CaseResult:
+        view = case.view
+        text = describe_fault(puzzle, (case,), view.fault_at) if view is not None and view.fault_at is not None else ""
+        return replace(case, view=replace(view, fault=text)) if view is not None and text else case
+
+    return tuple(map(described, cases))
 
 
 MEANT_FOR_IT = 4096
