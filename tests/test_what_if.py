@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 from explorers import explorer_of_p17, run
-from launches import case_of, vector_addition
+from launches import add_one, case_of, vector_addition
 
 from workbook.check import judge
+from workbook.notebook.waiting import Cancelled
 from workbook.puzzles import all_puzzles, find_puzzle, python_side
 from workbook.verdict import FAILED, PASSED, Verdict
 from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
@@ -195,6 +196,18 @@ def test_where_a_prediction_is_wrong_it_is_said(puzzle, right, wrong, words):
     assert words.lower() in " ".join(compared(mistaken, choice, run(choice, None))).lower()
 
 
+def test_where_no_launch_was_recorded_outputs_are_compared():
+    puzzle = find_puzzle("t1")
+    case = case_of(add_one(), rows=5, columns=10)
+    result = RunOfChoice(Verdict("t1", PASSED, "", cases=(replace(case, view=None),)))
+    choice = choice_of(1, 256, rows=5, columns=10)
+    assert compared(puzzle, choice, result) == []
+    assert "records nothing else" in agreement(result)
+    plan = puzzle.what_if.plan.replace("input[4 * vectors + vector] + 1", "input[4 * vectors + vector] + 2")
+    mistaken = replace(puzzle, what_if=replace(puzzle.what_if, plan=plan))
+    assert compared(mistaken, choice, result)[0].startswith("output[4, 8] is ")
+
+
 def test_a_stop_elsewhere_is_a_difference(puzzle):
     choice = choice_of(2, 30, input_size=28, conv_size=4)
     result = run(choice, None)
@@ -267,14 +280,21 @@ def test_a_run_is_shown_beside_its_prediction_and_remembered():
     assert title(explorer.happened) == title(explorer.predicted) and len(ran) == 1
 
 
-@pytest.mark.parametrize("error", [WorkerLost("The worker ended."), RuntimeError("No such thing.")])
-def test_a_run_that_fails_is_told(error):
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (WorkerLost("The worker ended."), "The worker ended."),
+        (RuntimeError("No such thing."), "No such thing."),
+        (Cancelled(), "You stopped the run."),
+    ],
+)
+def test_a_run_that_fails_is_told(error, words):
     def fail(choice, progress):
         raise error
 
     explorer = explorer_of_p17(fail)
     explorer.run()
-    assert str(error) in explorer.progress.children[0].value
+    assert words in explorer.progress.children[0].value
     assert not explorer.button.disabled
 
 

@@ -10,6 +10,7 @@ from workbook.execution import Fault
 from workbook.language import _, listed, ngettext
 from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot, Thread, ranges
 from workbook.puzzles import Puzzle
+from workbook.stepper.data import elements_text
 from workbook.verdict import CaseResult
 from workbook.what_if.plan import Choice, Prediction
 from workbook.what_if.run import RunOfChoice
@@ -203,7 +204,7 @@ def _outputs_alone(predicted: LaunchView, case: CaseResult | None, tolerance: fl
     text = _("{element} is {found}; predicted was {predicted}.")
     for index, (value, output) in enumerate(zip(case.output.flat, predicted.outputs, strict=True)):
         if not _equal(float(value), output.value, tolerance):
-            element = f"{predicted.output}[{case.element(index)}]"
+            element = elements_text(predicted.output, [index], predicted.shape)
             yield text.format(element=element, found=_number(float(value)), predicted=_number(output.value))
             return
 
@@ -267,7 +268,7 @@ def _writers(predicted: LaunchView, real: LaunchView, tolerance: float) -> Itera
     for index, (mine, other) in enumerate(zip(predicted.outputs, real.outputs, strict=True)):
         if mine.writers != other.writers:
             words = {"found": _written_by(other.writers), "predicted": _written_by(mine.writers)}
-            yield text.format(element=f"{real.output}[{index}]", **words)
+            yield text.format(element=elements_text(real.output, [index], real.shape), **words)
 
 
 def _values(predicted: LaunchView, real: LaunchView, tolerance: float) -> Iterator[str]:
@@ -275,7 +276,7 @@ def _values(predicted: LaunchView, real: LaunchView, tolerance: float) -> Iterat
     for index, (mine, other) in enumerate(zip(predicted.outputs, real.outputs, strict=True)):
         if mine.writers == other.writers and mine.writers and not _equal(mine.value, other.value, tolerance):
             words = {"found": _number(other.value), "predicted": _number(mine.value)}
-            yield text.format(element=f"{real.output}[{index}]", **words)
+            yield text.format(element=elements_text(real.output, [index], real.shape), **words)
 
 
 def _arrays(view: LaunchView) -> Iterator[tuple[int, SharedArray]]:
