@@ -2,12 +2,13 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 
 from workbook import attempts, help, progress
+from workbook.notebook import start
 from workbook.notebook.help import ROWS, History, hint_panel, reset_sentence, reveal_panel
-from workbook.notebook.start import overview_html
 from workbook.puzzles import all_puzzles
 from workbook.region import read_region
 from workbook.verdict import FAILED, PASSED, Verdict
@@ -190,6 +191,14 @@ def test_history_shows_restores_and_keeps(puzzle):
     assert puzzle.problem_file.read_text() == by_hand
 
 
+def test_a_history_names_what_is_new_in_a_version(puzzle):
+    solution = solution_of(puzzle)
+    for code in (solution, solution.replace("BLOCKS_PER_GRID", "1"), solution):
+        attempts.write_attempt(puzzle, code)
+    cells = re.findall(r'<td class="code">(.*?)</td>', History(puzzle).panel().html)
+    assert cells[:3] == ["grid_dim=BLOCKS_PER_GRID,", "grid_dim=1,", "ctx.enqueue_function["]
+
+
 def test_a_long_history_is_shown_in_part_at_first(puzzle):
     for number in range(ROWS + 3):
         attempts.write_attempt(puzzle, f"launch_{number}()")
@@ -228,16 +237,33 @@ def test_a_saved_notebook_shows_what_was_shown(puzzle):
 
 def test_the_overview_says_how_far_one_is(puzzle, checkout, monkeypatch):
     monkeypatch.chdir(checkout / "notebooks")
-    read = text(overview_html())
+    read = text(start.overview_html())
     assert f"0 of {len(all_puzzles())} puzzles are solved. Begin with t1." in read
     for each in all_puzzles().values():
-        assert f'<a href="{each.notebook}"' in overview_html()
+        assert f'<a href="{each.notebook}"' in start.overview_html()
     check(all_puzzles()["t1"], "right()", PASSED)
     check(puzzle, "wrong()")
     help.next_hint(puzzle)
-    read = text(overview_html())
+    read = text(start.overview_html())
     assert "✓ t1 Hello, custom op: add one passed 1" in read
     assert "✗ p17 1D convolution as a custom op failed 1 1 of " in read
     assert f"1 of {len(all_puzzles())} puzzles are solved. Next is t2." in read
     check(all_puzzles()["t1"], "broken()")
-    assert "passed (the last attempt failed)" in text(overview_html())
+    assert "passed (the last attempt failed)" in text(start.overview_html())
+
+
+class Broken:
+    """A device that cannot be opened."""
+
+    def __init__(self, kind):
+        raise OSError("no such driver")
+
+
+def test_a_machine_that_is_not_ready_is_told_what_to_do(monkeypatch):
+    shown = []
+    monkeypatch.setattr(start.Place, "show", lambda place, html: shown.append(text(html)))
+    monkeypatch.setattr(start, "Probe", Broken)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # for the worker
+    start.show_machine()
+    assert "✗ This machine is not ready yet." in shown[-1]
+    assert "workbook doctor" in shown[-1] and "no such driver" in shown[-1]

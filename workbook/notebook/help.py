@@ -137,14 +137,21 @@ class History:
         self._said += " " + _("`p.check()` checks it.")
 
     def _html(self) -> str:
-        versions = attempts.history(self.puzzle)[::-1]
+        oldest_first = attempts.history(self.puzzle)
+        versions = oldest_first[::-1]
         if not versions:
             return _body(text_html(_("There is no attempt yet. The first one that you check will stand here.")))
         shown = versions if self._all else versions[:ROWS]
         in_file = self._in_file()
         current = next((version.number for version in versions if version.path.read_bytes() == in_file), None)
-        head = "".join(f"<th>{escape(text)}</th>" for text in (_("version"), _("kept"), _("verdict"), _("first line"), ""))
-        rows = "".join(self._row(version, version.number == current) for version in shown)
+        head = "".join(
+            f"<th>{escape(text)}</th>" for text in (_("version"), _("kept"), _("verdict"), _("first new line"), "")
+        )
+        codes = ["", *(version.code for version in oldest_first)]
+        rows = "".join(
+            self._row(version, _new_line(version.code, codes[version.number - 1]), version.number == current)
+            for version in shown
+        )
         parts = [text_html(self._said)] if self._said else []
         parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
         rest = len(versions) - len(shown)
@@ -159,7 +166,7 @@ class History:
         except OSError:
             return None
 
-    def _row(self, version: Version, is_in_file: bool) -> str:
+    def _row(self, version: Version, new_line: str, is_in_file: bool) -> str:
         number, is_open = version.number, version.number in self._opened
         show = _button(f"show {number}", _("Hide") if is_open else _("Show"))
         restore = (
@@ -171,7 +178,7 @@ class History:
             f'<td class="number">{number}</td>',
             f"<td>{version.moment.astimezone():%Y-%m-%d %H:%M:%S}</td>",
             f"<td>{_verdict(version)}</td>",
-            f'<td class="code">{_first_line(version.code)}</td>',
+            f'<td class="code">{new_line}</td>',
             f"<td>{show}{restore}</td>",
         ]
         row = f"<tr>{''.join(cells)}</tr>"
@@ -220,11 +227,14 @@ def _verdict(version: Version) -> str:
     return f"{symbol} {escape(_(WORDS[version.outcome]))}"
 
 
-def _first_line(code: str) -> str:
+def _new_line(code: str, before: str) -> str:
+    """The first line that the version before did not have: most attempts begin alike."""
     if not is_attempted(code):
         return f'<span class="soft">{escape(_("(empty)"))}</span>'
     lines = [line.strip() for line in code.splitlines()]
-    return escape(next((line for line in lines if line and not line.startswith("#")), ""))
+    lines = [line for line in lines if line and not line.startswith("#")]
+    known = {line.strip() for line in before.splitlines()}
+    return escape(next((line for line in lines if line not in known), lines[0] if lines else ""))
 
 
 def _button(ask: str, text: str) -> str:

@@ -48,6 +48,7 @@ class NotebookPuzzle:
         self._cell = FillCell(puzzle)
         self._devices: tuple[str, ...] = ()
         self._workers: tuple[Worker, ...] = ()
+        self._given_up: str | None = None  # the text whose check the learner stopped
         self._turns = Lock()
         self._watching: Watching | None = None
 
@@ -88,14 +89,17 @@ class NotebookPuzzle:
         def check(saved: Saved, go_on: Callable[[], None]) -> None:
             with self._turns:
                 go_on()  # it may have been some time until it was our turn
-                self._check(saved, place, go_on=go_on)
+                if saved.text != self._given_up:
+                    self._check(saved, place, go_on=go_on)
 
         self._watching = Watching(self.puzzle, check, place)
         self._watching.announce()
-        with self._turn():
-            now = look(self.puzzle)
-            self._check(now, place)  # here, so that the cells below have its verdict
-        self._watching.start(now)
+        now = look(self.puzzle)
+        try:
+            with self._turn():
+                self._check(now, place)  # here, so that the cells below have its verdict
+        finally:
+            self._watching.start(now)
 
     def picture(self, blocks: Sequence[int] | None = None) -> StepperWidget | None:
         """What the learner's launches did, to look at, to play and to step through. `blocks` chooses those of a large
@@ -181,6 +185,7 @@ class NotebookPuzzle:
 
     def reset(self) -> None:
         """Empty the region again. What it held is kept in the history."""
+        self.verdict = None
         self._say(reset_sentence(self.puzzle))
 
     def vector_widths(self) -> None:
@@ -217,7 +222,7 @@ class NotebookPuzzle:
         text = saved.text
         attempts.remember(self.puzzle, text)
         if seed is not None or self.verdict is None or text != self._checked_text:
-            self.verdict, self._checked_text = None, ""
+            self.verdict, self._checked_text, self._given_up = None, "", None
             self.verdict = self._known_verdict(text, seed) or self._run(text, seed, place, go_on)
             self._checked_text = text if self.verdict.outcome != STOPPED else ""
             record(self.puzzle, text, self.verdict)
@@ -242,6 +247,9 @@ class NotebookPuzzle:
             return self._wait(run, place, go_on, learn=is_new)
         except WorkerLost as error:
             return Verdict(self.puzzle.id, STOPPED, str(error))
+        except Interrupted:
+            self._given_up = text
+            raise
 
     def _watch(self, run: Callable[[Progress], str]) -> None:
         """Run something in the workers, showing progress where its result will stand."""
