@@ -10,6 +10,7 @@ from test_waiting import code_of, eventually, gate, shown, stand_in  # noqa: F40
 from workbook import attempts, rooms
 from workbook.notebook import fill_cell
 from workbook.notebook.puzzle import NotebookPuzzle
+from workbook.notebook.waiting import Interrupted
 from workbook.watch import Saved, Superseded, look, watch
 
 # The file
@@ -128,6 +129,28 @@ def test_watching_in_a_notebook(puzzle, stand_in, gate, shown):  # noqa: F811
     assert "must have the line" in outputs[1] and "p17 passed" in outputs[2]
     kept = [version.read_text() for version in attempts.history(puzzle)]
     assert right in kept and right.replace("grid_dim=BLOCKS_PER_GRID", "grid_dim=1") in kept
+
+
+def test_what_was_cancelled_is_not_begun_again_by_the_watch(puzzle, stand_in, shown):  # noqa: F811
+    outputs, bars = shown
+    p = NotebookPuzzle(puzzle)
+    p.watch()
+
+    def press():
+        eventually(lambda: bars)
+        bars[0]._handle_custom_msg({"cancel": True}, [])
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    with pytest.raises(Interrupted):
+        p.fill(code_of(puzzle))
+    presser.join()
+    p._watching._check(look(puzzle), lambda: None)  # as when it next looks
+    assert len(bars) == 1 and "You stopped the attempt" in outputs[-1]
+    gated.gate().touch()
+    edit_elsewhere(puzzle, f"{code_of(puzzle)}\n# again")
+    eventually(lambda: "p17 passed" in str(outputs[1]))
+    p.watch(False)
 
 
 # The cell and the file

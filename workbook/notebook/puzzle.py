@@ -30,6 +30,7 @@ from workbook.region import RegionError
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
 from workbook.watch import Saved, look
+from workbook.what_if.forecast import forecast_in_words
 from workbook.what_if.plan import Choice
 from workbook.what_if.run import RunOfChoice, run_choice
 from workbook.what_if.widget import BadNumber, Explorer
@@ -244,7 +245,7 @@ class NotebookPuzzle:
             return check_op(self.puzzle, text, self._workers, progress, seed)
 
         try:
-            return self._wait(run, place, go_on, learn=is_new)
+            return self._wait(run, place, go_on, learn=is_new, foreseen=forecast_in_words(self.puzzle, text))
         except WorkerLost as error:
             return Verdict(self.puzzle.id, STOPPED, str(error))
         except Interrupted:
@@ -266,12 +267,13 @@ class NotebookPuzzle:
         place: Place,
         go_on: Callable[[], None] = lambda: None,
         learn: bool = False,
+        foreseen: str = "",
     ) -> Result:
-        """Run something in the workers, with a bar and a button in a place; with `learn`, the next bar knows how long
-        it took. Raises Interrupted where the learner ended it, which has been shown; and what `run` and `go_on` raise.
+        """Run something in the workers, with a bar and a button in a place, and what is `foreseen` of the result; with
+        `learn`, the next bar knows how long it took. Raises Interrupted where the learner ended it, which has been shown; and what `run` and `go_on` raise.
         """
         self.warm()
-        waiting = place.wait(Estimate(self.puzzle, self._devices))
+        waiting = place.wait(Estimate(self.puzzle, self._devices), foreseen)
 
         def hear(stage: str) -> None:
             go_on()
