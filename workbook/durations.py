@@ -30,7 +30,7 @@ KEPT = 500
 
 SAID = {
     "start": N_("The worker process gets ready"),
-    "precompile": N_("Nothing wrong can be read off your code. Mojo compiles it"),
+    "precompile": N_("Mojo compiles your code"),
     "graph": N_("Mojo accepts your code. MAX builds the graph around it"),
     "run": N_("The kernel runs"),
     "open": N_("PyTorch and the op's library are opened"),

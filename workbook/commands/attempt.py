@@ -20,6 +20,7 @@ from workbook.language import _
 from workbook.puzzles import Puzzle
 from workbook.verdict import STOPPED, CaseResult, Verdict, launched_cases
 from workbook.watch import look
+from workbook.what_if.forecast import forecast_in_words
 from workbook.worker import Worker, WorkerLost
 
 
@@ -55,6 +56,9 @@ class Checker:
             verdict = check_known(self.puzzle, op_text, self.devices)
         if verdict is not None:
             return verdict
+        foreseen = forecast_in_words(self.puzzle, op_text)
+        if foreseen:
+            print(foreseen, file=sys.stderr, flush=True)
         progress = Progress(Estimate(self.puzzle, self.devices), go_on)
         try:
             self._workers = self._workers or tuple(map(Worker, self.devices))

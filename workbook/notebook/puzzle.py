@@ -269,8 +269,9 @@ class NotebookPuzzle:
         learn: bool = False,
         foreseen: str = "",
     ) -> Result:
-        """Run something in the workers, with a bar and a button in a place, and what is `foreseen` of the result; with
-        `learn`, the next bar knows how long it took. Raises Interrupted where the learner ended it, which has been shown; and what `run` and `go_on` raise.
+        """Run something in the workers, with a bar and a button in a place, and what is `foreseen` of the result. With
+        `learn`, the next bar knows how long it took. Raises Interrupted where the learner ended it, which has been
+        shown; and what `run` and `go_on` raise.
         """
         self.warm()
         waiting = place.wait(Estimate(self.puzzle, self._devices), foreseen)

@@ -9,10 +9,24 @@ function element(tag, name, parent) {
   return made;
 }
 
+// Text with `code` set as code.
+function writeWithCode(line, text) {
+  text.split("`").forEach((piece, number) => {
+    if (number % 2) {
+      element("code", "", line).textContent = piece;
+    } else {
+      line.append(piece);
+    }
+  });
+}
+
 export default {
   render({ model, el }) {
     const strings = model.get("strings");
     el.classList.add("workbook-waiting");
+    if (strings.foreseen) {
+      writeWithCode(element("div", "words foreseen", el), strings.foreseen);
+    }
     const bar = element("div", "bar", el);
     bar.setAttribute("role", "progressbar");
     bar.setAttribute("aria-label", strings.attempt);

@@ -41,13 +41,15 @@ class Waiting(anywidget.AnyWidget):
     overdue = traitlets.Bool(False).tag(sync=True)
     strings = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, estimate: Estimate):
+    def __init__(self, estimate: Estimate, foreseen: str = ""):
+        """`foreseen` is what can already be said of the result."""
         self.estimate = estimate
         self._cancelled = Event()
         self._shown: tuple[str, int] | None = None
         super().__init__(
             strings={
                 "attempt": _("Progress of the attempt"),
+                "foreseen": foreseen,
                 "cancel": _("Cancel"),
                 "cancelling": _("Cancelling …"),
                 "advice": _("If it goes on: interrupt the kernel, with the button ■ above the notebook."),
@@ -92,9 +94,9 @@ class Place:
     def show(self, html: str) -> None:
         self._put(HTML(html))
 
-    def wait(self, estimate: Estimate) -> Waiting:
+    def wait(self, estimate: Estimate, foreseen: str = "") -> Waiting:
         """Show a bar. What is shown next takes its place."""
-        waiting = Waiting(estimate)
+        waiting = Waiting(estimate, foreseen)
         self._put(waiting)
         return waiting
 

@@ -36,6 +36,13 @@ def forecast(puzzle: Puzzle, op_text: str) -> str:
     return ""
 
 
+def forecast_in_words(puzzle: Puzzle, op_text: str) -> str:
+    """What a learner is told of a forecast; empty where there is none."""
+    found = forecast(puzzle, op_text)
+    text = _("To be expected of this `grid_dim` and `block_dim`: {problem} The run will show it.")
+    return text.format(problem=found) if found else ""
+
+
 def _foreseen(puzzle: Puzzle, case: dict[str, int], numbers: dict[str, int | None]) -> str:
     blocks, threads = numbers["grid_dim"], numbers["block_dim"]
     for keyword, number in numbers.items():
