@@ -351,7 +351,11 @@ class _Run:
 
 
 def _where(condition: NDArray[np.bool_], one: Value, other: Value) -> Value:
-    return Value(*(np.where(condition, mine, its) for mine, its in zip(one, other, strict=True)))
+    return Value(
+        np.where(condition, one.data, other.data),
+        np.where(condition, one.origin, other.origin),
+        np.where(condition, one.address, other.address),
+    )
 
 
 OPERATORS: dict[type, Callable[[NDArray, NDArray], NDArray]] = {
