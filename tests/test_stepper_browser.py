@@ -131,9 +131,20 @@ def test_a_block_alone_and_another_case(show):
     assert page.locator(".count").inner_text() == "step 15 of 15"  # block 1 loads no halo
 
 
+def test_outputs_of_blocks_that_are_not_drawn_are_not_missing(show):
+    page = show(large=vector_addition(100, grid=25, block=4))
+    assert page.locator(".drawing .panel").count() == 8
+    assert page.locator(".drawing .cell.right").count() == 100
+    assert page.locator(".drawing .cell.right.elsewhere").count() == 68
+    assert page.locator(".drawing .cell.wrong").count() == 0
+    page.locator(".drawing .cell.right.elsewhere").last.hover()
+    assert "output[99]" in page.locator(".detail").inner_text()
+    assert "written by a block that is not drawn" in page.locator(".detail").inner_text()
+
+
 def test_outside_of_an_array_and_a_fault(show):
     page = show(outside=conv1d(block=16))
-    assert page.locator(".drawing .cell.outside").all_text_contents() == ["[18]"]
+    assert page.locator(".drawing .cell.outside").all_text_contents() == ["[18]t15"]
     page = show(fault=vector_addition(told_size=20))
     assert "thread 1 tries to read lhs[17]. The launch was stopped here." in sentence(page)
     assert page.locator(".drawing .cell.outside").all_text_contents() == ["[17]"]

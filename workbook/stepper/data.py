@@ -42,7 +42,7 @@ from workbook.pictures.launch_view import (
     value_of,
 )
 
-MAX_BLOCKS = 4
+MAX_BLOCKS = 8
 """How many blocks are drawn unless others are asked for."""
 MAX_PLACES = 2500
 """How many threads and shared slots are drawn, of all blocks together. One block is always drawn."""
@@ -92,6 +92,7 @@ def launch_data(
         "idle": _("stored no result before the launch was stopped")
         if view.fault
         else _("idle: a thread that stores no result"),
+        "no_barrier": _("barrier not reached") if view.fault else _("no barrier"),
         "blocks": [
             {
                 "number": one.number,

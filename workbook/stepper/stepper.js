@@ -324,11 +324,13 @@ export function mount(root, data, onAsk = null) {
       if (index < array.first || index >= array.first + array.count) parts.push(say("outside"));
       else if (entity.numpy) parts.push(say("numpy_says", { value: full(launch.outputs[index - array.first].expected) }));
       else {
-        const value = event ? event.value : array.values?.[index - array.first];
+        const got = !event && array.is_output && position === moments.length ? of?.got ?? null : null;
+        const value = event ? event.value : got ?? array.values?.[index - array.first];
         if (value !== undefined && value !== null) parts.push(full(value));
         if (event?.provenance) parts.push(say(`${PROVENANCES[event.provenance]}_long`));
         if (event?.source) parts.push(say("from", { element: placeName(...event.source) }));
         if (event) parts.push(say("written_by", { thread: threadName(event, array) }));
+        else if (got !== null) parts.push(say("elsewhere"));
         else if (array.block !== undefined || array.is_output) parts.push(say("never_yet"));
         const readers = (array.readers.get(index) ?? []).filter((one) => one.moment <= at && (shown === null || one.block === shown));
         if (readers.length) parts.push(say("read_by", { threads: [...new Set(readers.map((one) => threadName(one, array)))].slice(0, 16).join(", ") }));
@@ -565,8 +567,8 @@ function makeScene(launch, shown, available, id, say) {
   function sizes(array, count) {
     if (aligned) return { across: cell, perRow: Infinity, small: false };
     const many = count > MAX_LEGIBLE;
-    const perRow = array.row ?? (many ? 2 * WRAP : count <= 40 ? 40 : WRAP);
-    const across = clamp(Math.floor(room / perRow), 8, many ? 13 : 34);
+    const perRow = array.row ?? (many ? 2 * WRAP : Math.min(count <= 40 ? 40 : WRAP, Math.floor(room / 26)));
+    const across = clamp(Math.floor(room / Math.min(perRow, count)), 8, many ? 13 : 34);
     return { across, perRow, small: across < 22 };
   }
 
@@ -612,6 +614,8 @@ function makeScene(launch, shown, available, id, say) {
       const x = x0 + column * across + (isNear ? 2 : 0), top = y + (inLine ? 0 : number * 24);
       const made = box({ kind: "element", array, index }, x, top, isNear ? size - 4 : size, Math.max(down, 22), "outside");
       write(line(made, 14, "value"), `[${index}]`, size);
+      const users = [...(array.history.get(index) ?? []), ...(array.readers.get(index) ?? [])].map((one) => one.thread);
+      if (down > 30 && users.length) write(line(made, 28, "writer"), `t${runs(users)}`, size);
       made.update = (moment, hot) => setKind(made, `outside${hot ? " hot" : ""}`);
       right = Math.max(right, x + size);
     });
@@ -624,10 +628,12 @@ function makeScene(launch, shown, available, id, say) {
       const event = latest(array.history.get(index), moment);
       const isOver = moment >= (launch.steps.at(-1)?.moment ?? 0);
       let kind = "plain";
-      if (array.is_output) kind = event ? (expected.ok ? "right" : "wrong") : isOver ? "wrong never" : "empty";
+      const isElsewhere = !event && isOver && expected && expected.got !== null; // by a block that is not drawn
+      if (isElsewhere) kind = `${expected.ok ? "right" : "wrong"} elsewhere`;
+      else if (array.is_output) kind = event ? (expected.ok ? "right" : "wrong") : isOver ? "wrong never" : "empty";
       else if (event) kind = "overwritten";
       setKind(made, `${kind}${hot ? ` hot ${hot}` : ""}`);
-      if (value) write(value, event ? short(event.value) : initial === null ? (isOver && array.is_output ? "✗" : "") : short(initial), made.across);
+      if (value) write(value, event ? short(event.value) : isElsewhere ? short(expected.got) : initial === null ? (isOver && array.is_output ? "✗" : "") : short(initial), made.across);
       const by = event && (launch.blocks.length > 1 && !aligned ? `b${event.block} t${event.thread}` : `t${event.thread}`);
       if (writer) write(writer, event ? (expected.ok ? by : `✗ ${by}`) : "", made.across);
     };
@@ -647,7 +653,7 @@ function makeScene(launch, shown, available, id, say) {
       }
       drawArrays(block, x0, false);
       if (!hasBarrier) {
-        label(say("no_barrier"), y + 8, "label soft");
+        label(launch.no_barrier, y + 8, "label soft");
         y += 14;
       }
     }
@@ -758,10 +764,8 @@ function makeScene(launch, shown, available, id, say) {
         body.append(svg("rect", { x: x + 1, y, width: Math.max(x2 - x - 2, 4), height: 24, rx: 3, class: "missing" }));
         const inside = x2 - x > 120;
         text(inside ? (x + x2) / 2 : x - 6, y + 16, one.text, "name missing", inside ? "middle" : "end");
-      } else {
-        text(MARGIN, y + 16, one.text, "name missing", "start");
+        y += 30;
       }
-      y += 30;
     }
   }
 
