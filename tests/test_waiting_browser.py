@@ -93,6 +93,10 @@ def test_waiting(notebook, lab, page: Page, puzzle):
     right = puzzle.solution_file.read_text()
     puzzle.problem_file.write_text(right.replace("grid_dim=BLOCKS_PER_GRID", "grid_dim=1"))
     expect(watch.locator(".workbook-waiting")).to_contain_text("MAX builds the graph", timeout=60_000)
+    # What can be foreseen of a wrong launch is said long before it has run.
+    foreseen = watch.locator(".workbook-waiting .foreseen")
+    expect(foreseen).to_contain_text("28 outputs, but 1 × 15 is only 15: 13 outputs are never written.")
+    expect(foreseen.locator("code").first).to_have_text("grid_dim")
     page.screenshot(path=screenshots() / "waiting_watch.png")
     gated.gate().touch()
     expect(verdict).to_contain_text("p17 failed", timeout=60_000)
