@@ -10,6 +10,8 @@ from workbook.puzzles import find_puzzle
 from workbook.region import read_region
 from workbook.verdict import PASSED, Verdict
 
+expect.set_options(timeout=30_000)  # a machine may be busy
+
 
 def open_notebook(page: Page, lab: str, name: str) -> None:
     page.goto(f"{lab}/lab/tree/notebooks/{name}?reset")
