@@ -67,7 +67,7 @@ def source_data(puzzle: Puzzle, op_text: str, trace: LaunchTrace, is_final: bool
             if is_final
             else _("The line of each step is being looked up: about ten seconds, once for each kernel.")
         )
-        lines = {}
+        lines: dict[int, int] = {}
     else:
         (source, lines), note = found, ""
     first = _first_line(source, trace)
