@@ -104,11 +104,6 @@ MESSAGES = (
     ),
     Message(
         "mojo",
-        r"(package|module) '(?P<module>[\w.]+)' does not contain '(?P<name>\w+)'",
-        N_("The module `{module}` has no `{name}`."),
-    ),
-    Message(
-        "mojo",
         r"'DeviceContext(Base)?' value has no attribute '(?P<name>\w+)'",
         N_("The DeviceContext has no method `{name}`; a kernel is launched with `enqueue_function[…](…)`."),
     ),
