@@ -32,7 +32,7 @@ def conv1d_kernel[
         InLayout: Layout of `input`.
         ConvLayout: Layout of `kernel`.
         input_size: Elements of `input`, and of `output`.
-        conv_size: Elements of `kernel`, at most `TPB + 1`.
+        conv_size: Elements of `kernel`, at most `TPB`.
         dtype: Type of the elements.
 
     Args:
@@ -40,7 +40,7 @@ def conv1d_kernel[
         input: The signal, `input_size` elements.
         kernel: The weights, `conv_size` elements.
     """
-    comptime assert conv_size <= TPB + 1, "the halo must fit into the next block: conv_size is at most TPB + 1"
+    comptime assert conv_size <= TPB, "each weight is loaded by a thread of its own: conv_size is at most TPB"
 
     var local_i = Int(thread_idx.x)
     var global_i = Int(block_dim.x * block_idx.x + thread_idx.x)

@@ -128,7 +128,7 @@ def test_what_the_kernel_refuses_is_what_the_plan_refuses(puzzle):
         ),
         (2, 16, (28, 4), "Thread 15 of block 0 will read tile[18], but tile ends at [17]."),
         (1, 30, (28, 4), "Thread 22 of block 0 will write tile[22], which lies outside"),
-        (2, 15, (28, 17), "Mojo will not compile the kernel for these sizes: the halo must fit"),
+        (2, 15, (28, 17), "Mojo will not compile the kernel for these sizes: each weight is loaded"),
     ],
 )
 def test_what_is_wrong_with_a_choice_is_said_in_a_sentence(puzzle, blocks, threads, sizes, words):
