@@ -162,6 +162,18 @@ WRONG = [
     wrong("mismatched-bracket", "ctx.enqueue_function[k(\n\n▲]", "`]`", "`(` of 2 lines above, column 23", "`)`"),
     wrong("unclosed-string", 'print(▲"two)', "never closed", "quote"),
     wrong("unclosed-string", 'x = ▲"""two\n\n)', "never closed"),
+    wrong("pointer-passed", launch(arguments="▲output_tensor.ptr, input_tensor, kernel_tensor"), "`output_tensor.ptr`"),
+    wrong(
+        "pointer-passed",
+        launch(arguments="output_tensor, ▲input_tensor.unsafe_ptr(), kernel_tensor"),
+        "`input_tensor.unsafe_ptr()` is a pointer",
+        "the tensor itself for `input`",
+    ),
+    wrong(
+        "layout-value",
+        launch("conv1d_kernel[OutLayout, InLayout, ▲conv_layout, input_size, conv_size, dtype]"),
+        "`conv_layout` is a layout, and `conv1d_kernel` takes its type for `ConvLayout`: write `ConvLayout`.",
+    ),
     wrong("missing-comma", launch(sizes="grid_dim=2 ▲block_dim=TPB"), "between `2` and `block_dim`"),
     wrong("missing-comma", launch(arguments="output_tensor\n ▲input_tensor, kernel_tensor"), "`input_tensor`"),
     wrong("missing-value", launch(sizes="grid_dim=2, block_dim=TPB ▲+"), "after `+`"),

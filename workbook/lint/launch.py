@@ -905,6 +905,19 @@ def int_passed(launch: Launch, region: Region) -> Iterator[Finding]:
             yield make_finding("int-passed", given.first, message, **values)
 
 
+def pointer_passed(launch: Launch, region: Region) -> Iterator[Finding]:
+    message = _("`{given}` is a pointer, and the kernel takes the tensor itself for `{wanted}`: pass the tensor.")
+    wanted = _countable_arguments(launch)
+    if len(wanted) != len(launch.call.positional):
+        return
+    for declaration, given in zip(wanted, launch.call.positional, strict=True):
+        _name, *access = [token.text for token in given.value]
+        if declaration.type_text.startswith("TileTensor") and access in ([".", "ptr"], [".", "unsafe_ptr", "(", ")"]):
+            written = region.text[given.value[0].start : given.value[-1].end]
+            values = {"given": written, "wanted": declaration.name}
+            yield make_finding("pointer-passed", given.value[0], message, **values)
+
+
 def _countable_arguments(launch: Launch) -> tuple[Declaration, ...]:
     """The kernel's arguments, where each stands for exactly one value of the launch; else none."""
     arguments = launch.kernel.function.arguments if launch.kernel else ()
@@ -1040,6 +1053,24 @@ def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
             return
 
 
+def layout_instead_of_its_type(launch: Launch, region: Region) -> Iterator[Finding]:
+    if launch.kernel is None or not _countable_parameters(launch.kernel):
+        return
+    message = _("`{given}` is a layout, and `{kernel}` takes its type for `{wanted}`: write `{type}`.")
+    parameters = [one for one in launch.kernel.function.parameters if one.passing in ("pos", "pos_or_kw")]
+    for wanted, given in zip(parameters, launch.kernel.given or (), strict=False):
+        if given.keyword is not None or wanted.type_text != "TensorLayout":
+            continue
+        definition = region.op_names.get(given.name or "")
+        if definition is None or given.name in region.own_names or definition.kind not in ("comptime", "var"):
+            continue
+        if definition.value and definition.value[0].text == "row_major":
+            type_text = f"type_of({given.name})"
+            types = {"".join(token.text for token in one.value): name for name, one in region.op_names.items()}
+            values = {"given": given.name, "kernel": launch.kernel.function.name, "wanted": wanted.name}
+            yield make_finding("layout-value", given.first, message, type=types.get(type_text, type_text), **values)
+
+
 def _countable_parameters(kernel: Kernel) -> bool:
     """Each compile-time parameter stands for one value, and the launch leaves none of them open with `_` or `...`."""
     leaves_open = any(argument.unpacks or argument.value[0].text in ("_", "...") for argument in kernel.given or ())
@@ -1129,8 +1160,10 @@ KERNEL_RULES = (
     number_of_arguments,
     order_of_arguments,
     int_passed,
+    pointer_passed,
     number_of_parameters,
     unknown_parameter,
     order_of_parameters,
+    layout_instead_of_its_type,
     size_of_launch,
 )
