@@ -7,8 +7,11 @@ import time
 from dataclasses import replace
 
 import gated
+import numpy as np
 import pytest
 
+from softgpu import LaunchTrace
+from softgpu.trace import ACCESS
 from workbook import answers, durations, rooms
 from workbook.answers import Answer
 from workbook.check import check_known, check_op
@@ -230,6 +233,26 @@ def test_answers_take_no_more_room_than_they_may(puzzle, gate, monkeypatch):
         an_answer(puzzle)
     assert len(list(rooms.ANSWERS.iterdir())) == 2
     assert not first.exists()
+
+
+def test_an_answer_that_is_too_large_is_not_kept_and_drives_no_other_out(puzzle, gate, monkeypatch):
+    text = an_answer(puzzle)
+    (kept,) = rooms.ANSWERS.iterdir()
+    name, answer = answers.identity(puzzle, text, ("cpu",)), answers.find(puzzle, text, DEVICES)
+    monkeypatch.setattr(answers, "ROOM", kept.stat().st_size // 2)
+    answers.keep(name, puzzle, text, ("cpu",), answer)
+    assert list(rooms.ANSWERS.iterdir()) == [kept]
+
+
+def test_a_huge_record_is_not_even_packed(puzzle, gate, monkeypatch):
+    text = puzzle.solution_file.read_text()
+    execution = gated.GatedExecutor("softgpu").run(puzzle.id, text, 7, None, lambda stage: None)
+    launch = LaunchTrace("kernel", (1, 1, 1), (1, 1, 1), (), (), (), (), accesses=np.zeros(10, ACCESS))
+    monkeypatch.setattr(answers, "LARGEST", launch.accesses.nbytes - 1)
+    monkeypatch.setattr(answers.pickle, "dumps", lambda answer: pytest.fail("it was packed"))
+    name = answers.identity(puzzle, text, DEVICES)
+    answers.keep(name, puzzle, text, DEVICES, Answer((replace(execution, launches=(launch,)),), 7, 1e9))
+    assert not rooms.ANSWERS.exists()
 
 
 def test_warm_runs_the_solutions_once(gate, stand_in, monkeypatch):

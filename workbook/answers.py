@@ -28,6 +28,9 @@ from workbook.puzzles import Puzzle
 ROOM = 50_000_000
 """Bytes that all answers may take together. One takes 10 000 to 250 000. The longest unused go first."""
 
+LARGEST = 100_000_000
+"""Bytes of recorded accesses above which an answer is not kept: it would take longer to pack than to be run again."""
+
 TOOLS = ("max", "mojo-compiler", "numpy", "torch")
 SOURCES = (".py", ".mojo", ".json", ".po")
 
@@ -61,7 +64,7 @@ def find(puzzle: Puzzle, text: str, devices: Sequence[str]) -> Answer | None:
             raise ValueError
         answer = pickle.loads(zlib.decompress(base64.b64decode(content)))
         os.utime(file)
-    except FileNotFoundError:
+    except OSError:  # not known; or in a checkout that cannot be read or written to
         return None
     except Exception:  # whatever a damaged file leads to
         file.unlink(missing_ok=True)
@@ -74,7 +77,11 @@ def keep(name: str, puzzle: Puzzle, text: str, devices: Sequence[str], answer: A
     meanwhile, and nobody knows which of the two was run."""
     if "gpu" in devices or not all(map(_lasts, answer.executions)) or name != identity(puzzle, text, devices):
         return
+    if sum(launch.accesses.nbytes for execution in answer.executions for launch in execution.launches) > LARGEST:
+        return
     content = base64.b64encode(zlib.compress(pickle.dumps(answer))).decode()
+    if len(content) > ROOM:
+        return
     try:
         rooms.ANSWERS.mkdir(parents=True, exist_ok=True)
         replace_file(_file(name), f"{_digest(content)} {content}\n")
