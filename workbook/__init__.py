@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def open_puzzle(id: str) -> "NotebookPuzzle":
     """Open a puzzle in a notebook: `p = workbook.open_puzzle("p17")`."""
-    from workbook.notebook.puzzle import open_puzzle as open_in_notebook  # only notebooks need what it imports
+    from workbook.notebook.opening import open_puzzle as open_in_notebook  # only notebooks need what it imports
 
     return open_in_notebook(id)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
@@ -25,7 +24,7 @@ from workbook.notebook.watching import Watching
 from workbook.pictures.figure import figure
 from workbook.pictures.launch_view import UnknownBlock, telling
 from workbook.progress import record
-from workbook.puzzles import Puzzle, UnknownPuzzle, find_puzzle
+from workbook.puzzles import Puzzle, find_puzzle
 from workbook.region import RegionError
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
@@ -329,36 +328,3 @@ class NotebookPuzzle:
 
     def _say(self, text: str, kind: str = NOT_ATTEMPTED) -> None:
         display(HTML(message_html(text, kind)))
-
-
-_open: dict[str, NotebookPuzzle] = {}
-
-
-def open_puzzle(id: str) -> NotebookPuzzle:
-    """The puzzle of a notebook, its worker starting. Also makes the cell magic `%%fill` known."""
-    if id not in _open:
-        _open[id] = _make_puzzle(find_puzzle(id))
-        _open[id].warm()
-    shell = get_ipython()
-    if shell is not None:
-        shell.register_magic_function(_fill_magic, "cell", "fill")  # type: ignore[arg-type]  # its stub is wrong
-    return _open[id]
-
-
-def _make_puzzle(puzzle: Puzzle) -> NotebookPuzzle:
-    if puzzle.fills == "torch":
-        from workbook.pytorch.notebook import TorchPuzzle  # which is a NotebookPuzzle of its own kind
-
-        return TorchPuzzle(puzzle)
-    return NotebookPuzzle(puzzle)
-
-
-def _fill_magic(line: str, cell: str) -> None:
-    """`%%fill p17`: the rest of the cell goes into problems/p17/op.mojo, and is checked."""
-    try:
-        puzzle = open_puzzle(line.strip())
-    except UnknownPuzzle as error:
-        text = _("The first line of the cell must name the puzzle, as in `%%fill p17`. {problem}").format(problem=error)
-        display(HTML(message_html(text, FAILED)))
-        return
-    puzzle.fill(cell)
