@@ -181,3 +181,46 @@ def test_what_a_killed_writer_left_behind_is_swept_up(tmp_path):
     files.replace_file(tmp_path / "file", "text")
     assert not old.exists()
     assert young.exists(), "somebody may be writing it"
+
+
+def renames(path, text):
+    """What an editor does that writes a new file and puts it in the place of the old one."""
+    new = path.with_name("saved")
+    new.write_text(text)
+    new.replace(path)
+
+
+def writes_in_place(path, text):
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("can_exchange, save", [(True, renames), (True, writes_in_place), (False, writes_in_place)])
+def test_what_an_editor_saves_while_the_file_is_replaced_is_kept(puzzle, monkeypatch, can_exchange, save):
+    exchange = files._exchange
+
+    def after_a_save(temporary, path):
+        save(path, "saved just now")
+        return can_exchange and exchange(temporary, path)
+
+    monkeypatch.setattr(files, "_exchange", after_a_save)
+    attempts.write_attempt(puzzle, "from_the_cell()")
+    assert attempts.read_attempt(puzzle) == "from_the_cell()"
+    before, saved, now = (version.read_text() for version in attempts.history(puzzle))
+    assert (puzzle.placeholder in before, saved, "from_the_cell()" in now) == (True, "saved just now", True)
+    assert not list(puzzle.problem_file.parent.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_save_that_ends_after_the_file_was_replaced_is_kept(puzzle, monkeypatch, can_exchange):
+    exchange, editors = files._exchange, []
+
+    def while_a_save_has_begun(temporary, path):
+        editors.append(path.open("w"))
+        return can_exchange and exchange(temporary, path)
+
+    monkeypatch.setattr(files, "_exchange", while_a_save_has_begun)
+    attempts.write_attempt(puzzle, "from_the_cell()")
+    with editors[0] as editor:
+        editor.write("saved just now")
+    assert attempts.read_attempt(puzzle) == "from_the_cell()"
+    assert "saved just now" in [version.read_text() for version in attempts.history(puzzle)]

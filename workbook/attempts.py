@@ -4,6 +4,7 @@ Every version of the file is a file of its own in `.workbook/history/p17/`, name
 it, where the version was checked, stands what the check said: a file of the same name that ends in `.toml`.
 """
 
+import shutil
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from workbook import rooms
-from workbook.files import locked, replace_file, toml_lines
+from workbook.files import file_replaced, locked, replace_file, toml_lines
 from workbook.language import _
 from workbook.puzzles import Puzzle
 from workbook.region import BEGIN, END, RegionError, read_region, replace_region
@@ -162,7 +163,12 @@ def _change(puzzle: Puzzle, content: str | bytes) -> Version | None:
         kept = history(puzzle)[-1]
         if before == data:
             return kept
-    replace_file(puzzle.problem_file, data)
+        with file_replaced(puzzle.problem_file, data) as there:
+            if there.read_bytes() != before:  # an editor saved just now, or is still writing
+                shutil.move(there, _new_path(puzzle))
+                kept = history(puzzle)[-1]
+    else:
+        replace_file(puzzle.problem_file, data)
     return kept
 
 
@@ -171,12 +177,17 @@ def _keep(puzzle: Puzzle, data: bytes, anywhere: bool = False) -> None:
     paths = _paths(puzzle)
     if any(path.read_bytes() == data for path in (reversed(paths) if anywhere else paths[-1:])):
         return
-    folder = rooms.HISTORY / puzzle.id
+    replace_file(_new_path(puzzle), data)
+
+
+def _new_path(puzzle: Puzzle) -> Path:
+    """Where the next version goes."""
+    folder, paths = rooms.HISTORY / puzzle.id, _paths(puzzle)
     folder.mkdir(parents=True, exist_ok=True)
     moment = datetime.now(UTC)
     if paths:  # a clock may have been set back: the order of the names is the order of the versions
         moment = max(moment, _moment(paths[-1]) + timedelta(microseconds=1))
-    replace_file(folder / f"{moment.strftime(MOMENT)}{puzzle.problem_file.suffix}", data)
+    return folder / f"{moment.strftime(MOMENT)}{puzzle.problem_file.suffix}"
 
 
 def _paths(puzzle: Puzzle) -> list[Path]:

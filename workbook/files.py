@@ -1,8 +1,10 @@
 """Writing files so that a kill at any moment, and several processes at once, lose nothing."""
 
+import ctypes
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -31,19 +33,52 @@ def locked() -> Iterator[None]:
 
 def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file so that it is either the old or the new one at any moment, whatever happens."""
+    with _written_beside(path, content) as temporary:
+        os.replace(temporary, path)
+    _sweep(path.parent)
+
+
+@contextmanager
+def file_replaced(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Like `replace_file`, of a file that others write to as well. Gives the place of the file that stood there up to
+    that very moment; whoever had begun to write to it goes on there. It is removed in the end, unless it was moved."""
+    with _written_beside(path, content) as temporary:
+        if not _exchange(temporary, path):
+            aside = temporary.with_name(f"{temporary.name}-aside")
+            try:  # between here and the replacement, a file put there by a rename would be lost
+                os.link(path, aside)
+            except OSError:  # a file system without links
+                shutil.copy2(path, aside)
+            os.replace(temporary, path)
+            aside.rename(temporary)
+        yield temporary
+    temporary.unlink(missing_ok=True)
+    _sweep(path.parent)
+
+
+@contextmanager
+def _written_beside(path: Path, content: str | bytes) -> Iterator[Path]:
+    """A new file with this content in the same folder, with the permissions of `path`."""
     data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(path.stat().st_mode if path.exists() else 0o644)
+        yield temporary
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    _sweep(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two files change places at one moment. Returns whether the system can."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux has it, though not on every file system
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <fcntl.h> and <linux/fs.h>
+    return call is not None and call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def toml_lines(table: Mapping[str, object]) -> str:
