@@ -148,6 +148,13 @@ def _kept_file(kernel: str, instructions: Iterable[Instruction]) -> Path:
 
 # The program that calls the op
 
+ALIGNED = """
+def aligned[dtype: DType, rank: Int, //, spec: StaticTensorSpec[dtype, rank, _]]() -> type_of(spec):
+    return {16, AddressSpace.GENERIC}
+"""
+"""What MAX knows of its own buffers: each begins at a multiple of 16 bytes. Where rows are whole vectors, `foreach`
+then stores each of them at once."""
+
 
 def _program(puzzle: Puzzle, op_text: str, cases: Sequence[CaseResult]) -> str:
     """A program that calls the op with the parameters of every case. It is compiled and never run, so that one element
@@ -161,11 +168,12 @@ def _program(puzzle: Puzzle, op_text: str, cases: Sequence[CaseResult]) -> str:
     return "\n".join(
         [
             "from extensibility import InputTensor, OutputTensor",
-            "from extensibility.managed_tensor_slice import get_row_major_tensor_spec_static",
+            "from extensibility.managed_tensor_slice import StaticTensorSpec, get_row_major_tensor_spec_static",
             "from max.gpu.host import DeviceContext",
+            "from std.memory import AddressSpace",
             "from std.utils import IndexList",
             f"from op import {struct[1]}",
-            "",
+            ALIGNED,
             "def main() raises:",
             "    var ctx = DeviceContext()",
             *calls,
@@ -197,7 +205,7 @@ def _call(struct: str, execute: Function, case: CaseResult) -> str:
             raise NoLines(f"what is {argument.name}?")
         array = arrays.pop(0)
         shape = ", ".join(map(str, array.shape))
-        spec = f"get_row_major_tensor_spec_static[DType.{array.dtype}, {array.ndim}, {shape}]()"
+        spec = f"aligned[get_row_major_tensor_spec_static[DType.{array.dtype}, {array.ndim}, {shape}]()]()"
         setup += [
             f"        var memory_{len(setup)} = ctx.enqueue_create_buffer[DType.{array.dtype}](1)",
             f"        var {argument.name} = {kind}[static_spec={spec}]("
