@@ -47,6 +47,13 @@ def test_the_tutorials_print_the_graphs_result_beside_the_expected_one(id, input
         assert [a + b for a, b in zip(*arrays[:2], strict=True)] == pytest.approx(arrays[-1], abs=1e-6)
 
 
+def test_run_tells_scripts_what_the_program_printed():
+    result = workbook("run", "p17", "--solution", "--device", "cpu", "--json")
+    told = json.loads(result.stdout)
+    assert (told["device"], told["outcome"]) == ("cpu", "passed")
+    assert told["output"].endswith(PROGRAM_OUTPUT)
+
+
 def test_the_learners_call_of_foreach_is_used_on_the_cpu_too():
     write_attempt(find_puzzle("t1"), "foreach(add_one, output, ctx)")
     result = workbook("run", "t1", "--device", "cpu")

@@ -310,6 +310,12 @@ def test_the_history_is_listed_shown_and_restored(puzzle):
     assert workbook("history", "p17", "--show", "2").stdout == f"{NO_GRID}\n"
     assert answer("history", "p17", "--show", "2")["versions"] == versions[1:]
 
+    write_attempt(puzzle, NO_GRID)
+    kept = answer("reset", "p17")["kept"]
+    assert read_attempt(puzzle) == puzzle.placeholder
+    assert NO_GRID.splitlines()[0] in (rooms.ROOT / kept["path"]).read_text()
+    assert answer("reset", "p17") == {"puzzle": "p17", "file": "problems/p17/op.mojo", "kept": None}
+
     told = workbook("history", "p17", "--restore", "2").stdout
     assert told.startswith("problems/p17/op.mojo is version 2 again.")
     assert read_attempt(puzzle) == NO_GRID
@@ -363,6 +369,13 @@ def test_the_verdict_is_the_same_for_a_script(puzzle):
     lines = [f"{SYMBOLS[verdict['outcome']]} p17 failed: {verdict['headline']}", *verdict["details"]]
     assert workbook("check", "p17").stdout == "\n".join(lines) + "\n"
     assert (verdict["stage"], verdict["cases"], verdict["device"], verdict["seed"]) == ("lint", [], None, None)
+
+
+def test_run_answers_scripts_with_what_it_prints(puzzle):
+    write_attempt(puzzle, NO_GRID)
+    printed = workbook("run", "p17").stdout
+    ran = answer("run", "p17", status=1)
+    assert (ran["puzzle"], ran["outcome"], ran["output"]) == ("p17", "failed", printed)
 
 
 def test_numbers_that_json_does_not_have_are_texts(capsys):

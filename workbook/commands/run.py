@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from workbook.commands import exit_codes
-from workbook.commands.arguments import puzzle_argument
+from workbook.commands.arguments import json_option, puzzle_argument
+from workbook.commands.terminal import print_json
 from workbook.devices import CHOICES, default_device, describe_device
 from workbook.language import N_, _
 from workbook.puzzles import Puzzle, find_puzzle
@@ -17,26 +20,43 @@ if TYPE_CHECKING:
     from workbook.execution import Executor
 
 SUMMARY = N_("run a puzzle's program on your file, with one size")
-NOTES = N_("What the program prints goes to stdout. `workbook check` looks at all sizes, and has `--json`.")
+NOTES = N_(
+    """\
+What the program prints goes to stdout. `workbook check` looks at all sizes.
+
+--json prints an object with these keys: puzzle, device, outcome ("passed", "failed",
+"not attempted" or "stopped"), and output, which is what is printed without --json."""
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     puzzle_argument(parser)
     parser.add_argument("--solution", action="store_true", help=_("run the solution instead of your file"))
     parser.add_argument("--device", choices=CHOICES, help=_("default: a GPU if one answers, else softgpu"))
+    json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    puzzle = find_puzzle(options.puzzle)
+    kind = options.device or default_device()
+    if not options.json:
+        return _run(puzzle, kind, options.solution)
+    with redirect_stdout(io.StringIO()) as output:
+        status = _run(puzzle, kind, options.solution)
+    outcome = next(outcome for outcome, its_status in exit_codes.OF_OUTCOME.items() if its_status == status)
+    print_json({"puzzle": puzzle.id, "device": kind, "outcome": outcome, "output": output.getvalue()})
+    return status
+
+
+def _run(puzzle: Puzzle, kind: str, solution: bool) -> int:
     from workbook.check import check_at_once
     from workbook.commands.attempt import print_verdict, take_attempt
     from workbook.pytorch import calls
 
-    puzzle = find_puzzle(options.puzzle)
-    kind = options.device or default_device()
     if puzzle.fills == "torch" and calls.missing():
         print(calls.missing())
         return exit_codes.GIVEN_UP
-    if options.solution:
+    if solution:
         op_text = puzzle.solution_file.read_text()
     else:
         op_text = take_attempt(puzzle)
