@@ -17,7 +17,16 @@ STAGES = {"torch": ("start", "open", "call")}
 """The stages of an attempt, by what the learner fills in, where they are not the usual ones."""
 USUAL_STAGES = ("start", "precompile", "graph", "run")
 
-AT_FIRST = {"start": 1.0, "precompile": 2.5, "graph": 16.0, "run": 0.5, "open": 4.0, "call": 60.0}
+AT_FIRST = {
+    "start": 1.0,
+    "precompile": 2.5,
+    "graph": 16.0,
+    "run": 0.5,
+    "open": 4.0,
+    "call": 60.0,
+    "build": 0.5,
+    "compile": 20.0,
+}
 """Seconds that each stage takes where nothing is known of the machine: those of one with two cores."""
 
 TOO_SHORT = 0.1
@@ -36,7 +45,7 @@ SAID = {
     "open": N_("PyTorch and the op's library are opened"),
     "call": N_("PyTorch calls the op, which MAX compiles for each size"),
 }
-"""What the learner is told of each stage."""
+"""What the learner is told of each stage of an attempt."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,16 @@ class Estimate:
 
     said = SAID
 
-    def __init__(self, puzzle: Puzzle, devices: Sequence[str], now: float | None = None):
-        self.puzzle = puzzle
-        stages = STAGES.get(puzzle.fills, USUAL_STAGES)
+    def __init__(
+        self, what: Puzzle | str, devices: Sequence[str], now: float | None = None, stages: Sequence[str] = USUAL_STAGES
+    ):
+        """`what` is a puzzle, which has its stages, or the name of something else that a worker does in `stages`."""
+        self.name = what if isinstance(what, str) else what.id
+        if isinstance(what, Puzzle):
+            stages = STAGES.get(what.fills, USUAL_STAGES)
         runs = _read()
         self.plan = [
-            Step(device, stage, _expected(runs, puzzle.id, device, stage)) for device in devices for stage in stages
+            Step(device, stage, _expected(runs, self.name, device, stage)) for device in devices for stage in stages
         ]
         self.begun = time.monotonic() if now is None else now
         self.taken: list[tuple[Step, float]] = []
@@ -114,9 +127,7 @@ class Estimate:
         if next((seconds < TOO_SHORT for step, seconds in taken if step.stage == "precompile"), False):
             return
         lines = [
-            json.dumps(
-                {"puzzle": self.puzzle.id, "device": step.device, "stage": step.stage, "seconds": round(seconds, 2)}
-            )
+            json.dumps({"puzzle": self.name, "device": step.device, "stage": step.stage, "seconds": round(seconds, 2)})
             for step, seconds in taken
         ]
         _append(lines)

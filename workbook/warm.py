@@ -28,8 +28,8 @@ def warm(
 ) -> list[Warmed]:
     """Run the solutions that have not been run on the devices of a check, and keep what comes of them.
 
-    `on_progress` hears of each stage, a key of STAGES, when it begins and while it lasts. `kind` is "gpu" or "softgpu";
-    by default, a GPU if one answers.
+    `on_progress` hears of each stage, when it begins and while it lasts. `kind` is "gpu" or "softgpu"; by default, a
+    GPU if one answers.
     """
     kind = kind or default_device()
     workers: dict[str, Worker] = {}

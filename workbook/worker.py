@@ -18,23 +18,13 @@ from typing import IO, Any
 
 from workbook import language, rooms
 from workbook.execution import Cases, Execution, Executor
-from workbook.language import N_, _
+from workbook.language import _
 
 TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
 
 
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.2  # a button that cancels is heard then
-
-STAGES = {
-    "start": N_("the worker process gets ready"),
-    "precompile": N_("Mojo compiles your code"),
-    "graph": N_("MAX builds the graph around it (15 to 30 seconds)"),
-    "run": N_("the kernel runs"),
-    "open": N_("PyTorch and the op's library are opened"),
-    "call": N_("PyTorch calls the op, which MAX compiles for each size (15 to 30 seconds the first time)"),
-}
-"""What is told of each stage of an attempt."""
 
 Request = tuple[Any, ...]
 """What the executor's `run` is called with, before `progress`; for an attempt a puzzle's id, the text of an op.mojo,
@@ -73,8 +63,8 @@ class Worker:
         return self.ask((puzzle_id, op_text, seed, cases), progress)
 
     def ask(self, request: Request, progress: Callable[[str], None]) -> Any:
-        """What the process answers. `progress` hears of each stage, a key of STAGES, when it begins and several times a
-        second while it lasts; what it raises ends the attempt.
+        """What the process answers. `progress` hears of each stage when it begins and several times a second while it
+        lasts; what it raises ends the attempt.
 
         Raises WorkerLost, and whatever an interrupt or `progress` raises; then a new worker has been started.
         """

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
+STAGES = {"package": ("start", "precompile"), "stale_package": ("start", "precompile")}
+"""The stages of an experiment, by its name, where they are not the usual ones. It may end before the last."""
+USUAL_STAGES = ("start", "precompile", "build", "compile", "run")
+
 SIZE = 10
 LEFT = np.arange(10, 10 + SIZE, dtype=np.float32)
 RIGHT = np.arange(SIZE, dtype=np.float32) ** 2

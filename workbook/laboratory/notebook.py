@@ -1,7 +1,6 @@
 """The experiments in a notebook: each method of `Laboratory` is meant to be a cell of its own."""
 
 import difflib
-import time
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
@@ -11,12 +10,15 @@ from IPython.display import HTML, display
 
 from workbook.devices import SOFTGPU_RUNS_HERE
 from workbook.diagnosis.messages import explain
+from workbook.durations import SAID, Estimate
 from workbook.laboratory import experiments
 from workbook.laboratory.experiments import (
     LEFT,
     MATRIX,
     RIGHT,
     SIGNS,
+    STAGES,
+    USUAL_STAGES,
     Attempt,
     Experimenter,
     Package,
@@ -26,19 +28,11 @@ from workbook.laboratory.experiments import (
 )
 from workbook.laboratory.mistakes import MISTAKES, Mistake, changed_text
 from workbook.language import N_, _, ngettext
+from workbook.notebook import waiting
 from workbook.notebook.rendering import CODE, folded_html, message_html, source_html, text_html
-from workbook.notebook.waiting import Interrupted
+from workbook.notebook.waiting import Cancelled, Interrupted
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, quote_line
 from workbook.worker import Worker, WorkerLost
-
-STAGES = {
-    "start": N_("the worker process gets ready"),
-    "precompile": N_("Mojo compiles the package"),
-    "build": N_("Python builds the graph"),
-    "compile": N_("MAX compiles the graph (15 to 30 seconds)"),
-    "run": N_("the op runs"),
-}
-"""What is told while one waits."""
 
 FOUND = {
     "precompile": N_("Found by Mojo, when it compiled the package."),
@@ -56,6 +50,17 @@ TIMES = {
     "first run": N_("the first run"),
     "run": N_("a later run"),
 }
+
+
+class EstimateOfExperiment(Estimate):
+    """How far an experiment has come. What it has compiled before, it does not compile again."""
+
+    said = SAID | {
+        "precompile": N_("Mojo compiles the package"),
+        "build": N_("Python builds the graph"),
+        "compile": N_("MAX compiles the graph"),
+        "run": N_("The op runs"),
+    }
 
 
 class Laboratory:
@@ -105,21 +110,21 @@ class Laboratory:
             return
         if self._worker is None:
             self._worker = Worker("softgpu", executor=Experimenter)
-        start = time.monotonic()
-        place = display(HTML(""), display_id=True)
-
-        def progress(stage: str) -> None:
-            text = _("{seconds:.0f} s: {stage} …").format(seconds=time.monotonic() - start, stage=_(STAGES[stage]))
-            place.update(HTML(message_html(text)))
-
+        place = waiting.Place()
+        name = " ".join(["experiment", question, *arguments])
+        bar = place.wait(EstimateOfExperiment(name, ["softgpu"], stages=STAGES.get(question, USUAL_STAGES)))
         try:
-            place.update(HTML(render(self._worker.ask((question, arguments), progress))))
+            answer = self._worker.ask((question, arguments), bar)
+            bar.estimate.remember()
+            place.show(render(answer))
         except WorkerLost as error:
-            place.update(HTML(message_html(str(error), FAILED)))
-        except KeyboardInterrupt:
+            place.show(message_html(str(error), FAILED))
+        except (KeyboardInterrupt, Cancelled):
             text = _("You interrupted the experiment. A new worker is starting; run the cell again when you like.")
-            place.update(HTML(message_html(text, STOPPED)))
+            place.show(message_html(text, STOPPED))
             raise Interrupted from None
+        finally:
+            place.done(bar)
 
 
 def _package_html(package: Package) -> str:
