@@ -4,10 +4,11 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from launches import add_one, case_of, conv1d, copy, vector_addition
+from launches import DATA, add_one, case_of, conv1d, copy, vector_addition
 
-from softgpu import Racecheck
+from softgpu import Module, Racecheck
 from workbook import rooms
 from workbook.check import judge
 from workbook.execution import BufferPlace, Execution, Failure, Outcome, Outcomes
@@ -138,6 +139,13 @@ def test_the_access_that_stopped_the_launch_is_the_last_step():
     assert last["text"] == "Block 1: thread 1 tries to read lhs[17]. The launch was stopped here. lhs ends at [16]."
     assert data["outputs"][0]["why"].endswith("The launch was stopped before.")
     assert data["remarks"] == []  # the step tells it
+
+
+def test_a_store_past_the_end_of_the_tile_belongs_to_the_tile_though_the_weights_lie_behind_it():
+    last = launch_data(conv1d(block=30))["steps"][-1]
+    assert (last["kind"], last["array"], last["threads"], last["indices"]) == ("fault", "tile", [22], [22])
+    text = "Block 0: thread 22 tries to write tile[22]. The launch was stopped here. tile ends at [17]."
+    assert last["text"] == text
 
 
 def test_a_race_joins_its_two_threads():
@@ -317,9 +325,15 @@ def test_the_lines_of_what_foreach_makes_are_those_of_the_op(tmp_path, monkeypat
     monkeypatch.setattr(rooms, "BUILD", tmp_path)
     puzzle, view = find_puzzle("t1"), add_one()
     op_text = puzzle.solution_file.read_text()
-    build_lines(puzzle, op_text, [case_of(view, rows=5, columns=10)])
+    case = case_of(view, rows=5, columns=10)
+    small = np.zeros((4, 4), np.float32)
+    whole_vectors = replace(case, sizes={"rows": 4, "columns": 4}, expected=small, inputs={"input": small})
+    build_lines(puzzle, op_text, [case, whole_vectors])
     source = source_data(puzzle, op_text, view.trace, is_final=True)
     assert source["file"] == "op.mojo"
+    # Where the rows are whole vectors, the kernel is another one.
+    name, kernel = next(iter(Module((DATA / "add_one_4_4.ptx").read_text()).ptx.kernels.items()))
+    assert find_lines(replace(view.trace, kernel=name, instructions=kernel.instructions), op_text) is not None
     load = launch_data(view)["steps"][0]
     assert "input.load[width](idx) + 1" in op_text.splitlines()[source["pcs"][load["pc"]] - 1]
 
