@@ -497,8 +497,12 @@ def _fault_place(view: LaunchView) -> tuple[str | None, int]:
     if fault.space == "shared":
         regions = source_order(view.trace.shared_variables)
         before = [region for region in regions if region.address <= fault.address]
+        rows = view.trace.accesses
+        rows = rows[(rows["space"] == Space.SHARED) & (rows["line"] == fault.line)]
         if before:
-            region = max(before, key=lambda region: region.address)
+            # What the other threads did there tells the array that was meant; without them, the nearest.
+            nearest = max(before, key=lambda region: region.address)
+            region = regions[intended_regions(rows, regions)[0]] if len(rows) else nearest
             itemsize = view.buffers[view.output].dtype.itemsize
             return shared_name(region, view.shared_names), (fault.address - region.address) // itemsize
     for name, buffer in view.buffers.items():
