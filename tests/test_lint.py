@@ -335,7 +335,7 @@ def test_wrong_launches_are_refused_once_and_at_the_right_place(rule: str, regio
 def test_every_rule_is_tested() -> None:
     source = (ROOT / "workbook/lint/launch.py").read_text()
     named = set(re.findall(r'_finding\(\s*"([a-z-]+)"', source)) | {"missing-grid-dim", "missing-block-dim"}
-    assert named == {case.values[0] for case in WRONG} | {"int-passed"}
+    assert named == {case.values[0] for case in WRONG} | {"int-passed", "other-number"}
 
 
 @pytest.mark.parametrize(
@@ -460,6 +460,33 @@ def test_an_op_with_functions_of_its_own_and_a_size_that_is_passed(region: str, 
     region = region.replace("({size}", "(output, lhs, rhs, Int32(size)").replace("(size", "(output, lhs, rhs, size")
     found = lint(region.replace("{sizes}", sizes), VECTORS, VECTOR_KERNELS)
     assert [finding.rule for finding in found] == rules
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("UInt32(size)", "`size` as `Int32`, and `UInt32(size)` is passed: pass `Int32(size)`"),
+        ("Int64( size  + 1 )", "and `Int64( size + 1 )` is passed: pass `Int32( size + 1 )`"),
+        ("Float32(3)", "pass `Int32(3)`"),
+        ("Int(size)", "pass `Int32(size)`"),
+        ("Int32(Int64(size))", ""),
+        ("Int64(size).cast[DType.int32]()", ""),
+        ("Int64(size) // Int64(size)", ""),  # the compiler answers what is computed
+    ],
+)
+def test_a_number_of_another_type_than_the_kernel_declares(given: str, said: str) -> None:
+    region = f"ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](output, lhs, rhs, {given}, grid_dim=1"
+    found = lint(f"{region}, block_dim=16)", VECTORS, VECTOR_KERNELS)
+    assert [(one.rule, one.column) for one in found] == ([("other-number", region.index(given) + 1)] if said else [])
+    assert all(said in one.message for one in found)
+
+
+def test_what_is_quoted_stands_as_it_was_written() -> None:
+    region = (
+        "ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](output, lhs, rhs, size=Int32(size), grid_dim=1"
+    )
+    (found,) = lint(f"{region}, grid_dim=1, block_dim=16)", VECTORS, VECTOR_KERNELS)
+    assert "write `Int32(size)` without `size=`" in found.message
 
 
 MOJO_PIECES = st.sampled_from(

@@ -74,6 +74,7 @@ WRONG = [
     ("foreach-method", "ctx.foreach[target=target](add_one, output)", (1, 1), "without `ctx.`"),
     ("foreach-not-called", "foreach[target=target]", (1, 1), "goes into parentheses"),
     ("old-mojo", "foreach[add_one, target=target](output, ctx)", (1, 9), "older Mojo"),
+    ("old-mojo", "foreach[add_one[4], target=target](output, ctx)", (1, 9), "first argument"),
     ("function-called-directly", "var x = add_one[1](Coord(0, 0))", (1, 9), "`add_one` is called directly"),
     ("loop-on-the-cpu", "\nfor i in range(5):\n    output[i] = 1", (2, 1), "memory of the GPU"),
     ("no-foreach", "var x = 1", (1, 1), "`foreach` calls `add_one` for all"),

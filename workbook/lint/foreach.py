@@ -78,7 +78,9 @@ def function_in_brackets(call: Call, region: Region) -> Iterator[Finding]:
         "an older Mojo."
     )
     for argument in call.parameters or ():
-        if argument.keyword is None and role(argument, region) == "func":
+        has_width = argument.value[1:] and argument.value[1].text == "[" and argument.value[-1].text == "]"
+        function = Argument(None, argument.value[:1]) if has_width else argument  # `add_one` of `add_one[4]`
+        if argument.keyword is None and role(function, region) == "func":
             yield make_finding("old-mojo", argument.first, message)
 
 

@@ -40,6 +40,7 @@ from workbook.lint.mojo_source import (
     tokenize,
     with_depth,
     words,
+    written,
 )
 
 LAUNCH = "enqueue_function"
@@ -96,6 +97,7 @@ STRAY_BEGINNINGS = {
     "%": N_("Only the first line of a cell can be a magic command such as `%%fill`: delete this one."),
     "!": N_("Here stands Mojo, not a command of a notebook or a shell: delete this line."),
 }
+NUMBERS = words("Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64")
 ONLY_ON_A_GPU = words("thread_idx block_idx global_idx block_dim grid_dim lane_id warp_id barrier")
 
 
@@ -788,7 +790,7 @@ def unknown_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
         suggestion = _meant_keyword(keyword, launch)
         if keyword in kernel_arguments:
             message = _("The kernel's arguments are passed by position: write `{value}` without `{keyword}=`.")
-            values = {"keyword": keyword, "value": text_of(argument.value)}
+            values = {"keyword": keyword, "value": written(argument.value)}
             yield make_finding("kernel-argument-by-keyword", argument.first, message, **values)
         elif suggestion:
             message = _("`enqueue_function` has no argument `{keyword}`; did you mean `{suggestion}`?")
@@ -820,7 +822,7 @@ def positional_after_keyword(launch: Launch, region: Region) -> Iterator[Finding
     message = _("The kernel's arguments come first: move `{value}` before `{keyword}=…`.")
     for before, argument in pairwise(launch.call.arguments or ()):
         if before.keyword and argument.keyword is None and not argument.unpacks:
-            values = {"value": text_of(argument.value), "keyword": before.keyword.text}
+            values = {"value": written(argument.value), "keyword": before.keyword.text}
             yield make_finding("positional-after-keyword", argument.first, message, **values)
             return
 
@@ -905,6 +907,23 @@ def int_passed(launch: Launch, region: Region) -> Iterator[Finding]:
             yield make_finding("int-passed", given.first, message, **values)
 
 
+def other_number_passed(launch: Launch, region: Region) -> Iterator[Finding]:
+    """A number that is made of another type than the kernel declares: nothing converts what a launch passes."""
+    message = _("`{kernel}` declares `{wanted}` as `{type}`, and `{given}` is passed: pass `{right}`.")
+    wanted = _countable_arguments(launch)
+    if launch.kernel is None or len(wanted) != len(launch.call.positional):
+        return
+    for declaration, given in zip(wanted, launch.call.positional, strict=True):
+        called, *rest = given.value
+        is_call = bool(rest) and rest[0].text == "(" and closing(rest, 0) == len(rest) - 1
+        if not is_call or called.text not in (NUMBERS | {"Int", "UInt"}) - region.names.keys():
+            continue
+        if declaration.type_text in NUMBERS and called.text != declaration.type_text:
+            values = {"kernel": launch.kernel.function.name, "wanted": declaration.name, "type": declaration.type_text}
+            right = declaration.type_text + written(rest)
+            yield make_finding("other-number", called, message, given=written(given.value), right=right, **values)
+
+
 def pointer_passed(launch: Launch, region: Region) -> Iterator[Finding]:
     message = _("`{given}` is a pointer, and the kernel takes the tensor itself for `{wanted}`: pass the tensor.")
     wanted = _countable_arguments(launch)
@@ -985,7 +1004,7 @@ def number_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
             len(function.parameters),
         )
         extra = positional[len(by_position)]
-        yield make_finding("too-many-parameters", extra.first, message, extra=text_of(extra.value), **values)
+        yield make_finding("too-many-parameters", extra.first, message, extra=written(extra.value), **values)
         return
 
     # A parameter left out in the middle shifts all that follow, so names say better than positions what is missing.
@@ -1045,7 +1064,7 @@ def order_of_parameters(launch: Launch, region: Region) -> Iterator[Finding]:
                 "parameter-order",
                 argument.value[0],
                 message,
-                given=text_of(argument.value),
+                given=written(argument.value),
                 kernel=launch.kernel.function.name,
                 wanted=wanted.name,
                 names=code_list([parameter.name for parameter in parameters if parameter.passing != "inferred"]),
@@ -1092,14 +1111,14 @@ def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> 
     is_list = at.text == "[" and closing(expression, 0) == len(expression) - 1
     if is_list or (len(expression) == 1 and at.kind == "string"):
         message = _("`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither.")
-        yield make_finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+        yield make_finding("size-type", at, message, keyword=keyword, given=written(expression))
         return
 
     value = region.value(expression)
     sizes = value if isinstance(value, tuple) else (value,)
     if any(isinstance(size, float) for size in sizes):
         message = _("`{keyword}` counts in whole numbers; `{given}` is not one.")
-        yield make_finding("size-type", at, message, keyword=keyword, given=text_of(expression))
+        yield make_finding("size-type", at, message, keyword=keyword, given=written(expression))
     elif len(sizes) > 3:
         message = _("`{keyword}` has at most three dimensions (x, y, z); here are {count}.")
         yield make_finding("too-many-dimensions", at, message, keyword=keyword, count=len(sizes))
@@ -1160,6 +1179,7 @@ KERNEL_RULES = (
     number_of_arguments,
     order_of_arguments,
     int_passed,
+    other_number_passed,
     pointer_passed,
     number_of_parameters,
     unknown_parameter,

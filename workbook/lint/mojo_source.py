@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from workbook.region import BEGIN
@@ -147,6 +148,12 @@ def split(tokens: Sequence[Token], separator: str) -> list[tuple[Token, ...]]:
 def text_of(tokens: Iterable[Token]) -> str:
     """The tokens as one text that does not depend on how they were spaced."""
     return " ".join(token.text for token in tokens)
+
+
+def written(tokens: Sequence[Token]) -> str:
+    """The tokens as they were written, to be quoted: in one line, with a space wherever there was any."""
+    gaps = ["", *(" " if after.start > before.end else "" for before, after in pairwise(tokens))]
+    return "".join(gap + token.text for gap, token in zip(gaps, tokens, strict=True))
 
 
 # Statements
