@@ -15,7 +15,7 @@ from pathlib import Path
 
 from workbook.check import check_at_once, check_op
 from workbook.puzzles import find_puzzle, python_side
-from workbook.worker import Worker
+from workbook.running.worker import Worker
 
 PUZZLE = "p17"
 
@@ -36,7 +36,7 @@ def bare(requests, answers) -> None:
     from max.engine import InferenceSession
     from mojo.run import subprocess_run_mojo
 
-    from workbook.mojo_compiler import precompile_kernels
+    from workbook.running.mojo_compiler import precompile_kernels
 
     puzzle = find_puzzle(PUZZLE)
     python = python_side(puzzle)

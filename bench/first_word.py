@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from workbook.check import check_op
-from workbook.mojo_compiler import precompile_kernels
 from workbook.puzzles import find_puzzle
 from workbook.region import replace_region
-from workbook.worker import Worker
+from workbook.running.mojo_compiler import precompile_kernels
+from workbook.running.worker import Worker
 
 PUZZLE = "p17"
 KERNEL = "conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]"

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from workbook import language, rooms
 from workbook.pictures.sheet import font_families
 from workbook.puzzles import Puzzle, find_puzzle
-from workbook.worker import Worker
+from workbook.running.worker import Worker
 
 os.environ.pop(language.VARIABLE, None)  # tests know what is said in English
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from workbook import rooms
-from workbook.execution import Execution
 from workbook.notebook import puzzle as notebook_puzzle
 from workbook.puzzles import find_puzzle
-from workbook.worker import Worker
+from workbook.running.execution import Execution
+from workbook.running.worker import Worker
 
 
 def gate():

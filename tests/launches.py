@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 import softgpu
-from workbook.execution import Fault
 from workbook.pictures.launch_view import Buffer, LaunchView, launch_view
+from workbook.running.execution import Fault
 from workbook.verdict import CaseResult
 
 DATA = Path(__file__).parent / "data"

@@ -5,8 +5,9 @@ import time
 import pytest
 from killed import run_and_kill, run_at_once
 
-from workbook import attempts, files, rooms
-from workbook.attempts import UnknownVersion
+from workbook import files, rooms
+from workbook.learner import attempts
+from workbook.learner.attempts import UnknownVersion
 from workbook.region import BEGIN, END, RegionError, read_region
 from workbook.verdict import FAILED, PASSED, STOPPED, Verdict
 

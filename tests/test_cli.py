@@ -5,7 +5,7 @@ import json
 import pytest
 from command_line import workbook
 
-from workbook.attempts import history, write_attempt
+from workbook.learner.attempts import history, write_attempt
 from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.region import read_region
 

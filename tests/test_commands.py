@@ -14,13 +14,14 @@ from command_line import COMMAND, at_a_terminal
 from command_line import in_this_process as workbook
 from command_line import workbook as elsewhere
 
-from workbook import progress, rooms
-from workbook.attempts import history, read_attempt, write_attempt
+from workbook import rooms
 from workbook.commands.attempt import verdict_json
 from workbook.commands.exit_codes import MEANINGS, OF_OUTCOME
 from workbook.commands.parser import GROUPS
 from workbook.commands.terminal import print_json
 from workbook.language import width
+from workbook.learner import progress
+from workbook.learner.attempts import history, read_attempt, write_attempt
 from workbook.puzzles import all_puzzles
 from workbook.region import BEGIN, read_region
 from workbook.verdict import FAILED, SYMBOLS, CaseResult, Verdict

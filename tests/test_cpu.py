@@ -5,8 +5,8 @@ import sys
 
 PROGRAM = """
 import numpy as np
-from workbook.execution import Executor
-from workbook.mojo_compiler import precompile_kernels, precompile_op
+from workbook.running.executor import Executor
+from workbook.running.mojo_compiler import precompile_kernels, precompile_op
 from workbook.puzzles import find_puzzle, python_side
 
 puzzle = find_puzzle("p17")

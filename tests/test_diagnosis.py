@@ -17,12 +17,12 @@ from workbook.check import check_op
 from workbook.diagnosis.errors import explain_compile_error, further_errors
 from workbook.diagnosis.launches import explain_wrong_output
 from workbook.diagnosis.messages import MESSAGES, explain, find_message, known_reason
-from workbook.execution import Failure
-from workbook.mojo_compiler import MojoCompileError, precompile, precompile_kernels, precompile_op
 from workbook.notebook.rendering import verdict_html
 from workbook.region import first_line_in_cell, read_region, replace_region
+from workbook.running.execution import Failure
+from workbook.running.mojo_compiler import MojoCompileError, precompile, precompile_kernels, precompile_op
+from workbook.running.worker import Worker
 from workbook.verdict import FAILED, CodeLine, Verdict
-from workbook.worker import Worker
 
 SEED = 20261121
 
@@ -167,7 +167,7 @@ OPEN = """
 import ctypes, os, sys
 for library in sys.argv[1:]:
     ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
-from workbook.devices import NoSuchDevice, open_device
+from workbook.running.devices import NoSuchDevice, open_device
 try:
     open_device("gpu")
 except NoSuchDevice as error:

@@ -6,9 +6,9 @@ from importlib import import_module
 
 import pytest
 
-from workbook import attempts, help, progress
+from workbook.learner import attempts, help, progress
 from workbook.notebook import start
-from workbook.notebook.help import ROWS, History, hint_panel, reset_sentence, reveal_panel
+from workbook.notebook.panels import ROWS, History, hint_panel, reset_sentence, reveal_panel
 from workbook.puzzles import all_puzzles
 from workbook.region import read_region
 from workbook.verdict import FAILED, PASSED, Verdict

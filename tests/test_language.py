@@ -15,14 +15,15 @@ from launches import conv1d
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nbclient import NotebookClient
 
-from workbook import language, progress, rooms
+from workbook import language, rooms
 from workbook.check import check_at_once
 from workbook.language import UnknownLanguage
+from workbook.learner import progress
 from workbook.pictures.figure import figure
 from workbook.puzzles import find_puzzle
 from workbook.region import replace_region
+from workbook.running.worker import Worker
 from workbook.verdict import quote_line
-from workbook.worker import Worker
 
 EMPTY = "{puzzle} not attempted"
 SOURCES = sorted(Path(language.__file__).parent.rglob("*.py"))

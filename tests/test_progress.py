@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from killed import run_and_kill, run_at_once
 
-from workbook import attempts, progress, rooms
+from workbook import rooms
+from workbook.learner import attempts, progress
 from workbook.puzzles import all_puzzles, find_puzzle
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, Verdict
 

@@ -5,7 +5,7 @@ import pytest
 from browser import READY, screenshot
 from playwright.sync_api import Locator, Page, expect
 
-from workbook import attempts, progress
+from workbook.learner import attempts, progress
 from workbook.puzzles import find_puzzle
 from workbook.region import read_region
 from workbook.verdict import PASSED, Verdict

@@ -11,10 +11,12 @@ from launches import DATA, add_one, case_of, conv1d, copy, vector_addition
 from softgpu import Module, Racecheck
 from workbook import rooms
 from workbook.check import judge
-from workbook.execution import BufferPlace, Execution, Failure, Outcome, Outcomes
 from workbook.puzzles import find_puzzle
+from workbook.running.execution import BufferPlace, Execution, Failure, Outcome
+from workbook.running.executor import Outcomes
+from workbook.running.lines import NoLines, build_lines, find_lines
 from workbook.stepper.data import elements_text, launch_data
-from workbook.stepper.lines import NoLines, build_lines, find_lines, source_data
+from workbook.stepper.source import source_data
 
 
 def steps(data, block, kind=None):

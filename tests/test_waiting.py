@@ -12,18 +12,20 @@ import pytest
 
 from softgpu import LaunchTrace
 from softgpu.trace import ACCESS
-from workbook import answers, durations, rooms
-from workbook.answers import Answer
+from workbook import rooms
 from workbook.check import check_known, check_op
-from workbook.durations import AT_FIRST, Estimate
-from workbook.execution import Failure
-from workbook.mojo_compiler import Diagnostic
+from workbook.laboratory import notebook as laboratory
 from workbook.notebook import puzzle as notebook_puzzle
 from workbook.notebook import waiting
 from workbook.notebook.puzzle import NotebookPuzzle
 from workbook.notebook.waiting import Interrupted
 from workbook.puzzles import find_puzzle
 from workbook.region import read_region
+from workbook.running import answers, durations
+from workbook.running.answers import Answer
+from workbook.running.durations import AT_FIRST, Estimate
+from workbook.running.execution import Failure
+from workbook.running.mojo_compiler import Diagnostic
 from workbook.warm import warm
 
 DEVICES = ("softgpu",)
@@ -322,6 +324,26 @@ def test_cancelling_ends_the_attempt_and_the_next_one_works(puzzle, stand_in, sh
     gated.gate().touch()
     p.check()
     assert "p17 passed" in outputs[-1]
+    assert not any(isinstance(output, waiting.Waiting) for output in outputs)
+
+
+def test_an_experiment_has_the_bar_and_its_button_ends_it(shown, monkeypatch):
+    outputs, bars = shown
+
+    class Pressed:
+        def __init__(self, device, executor): ...
+
+        def ask(self, request, progress):
+            progress("precompile")
+            progress._answer(progress, {"cancel": True}, [])
+            progress("compile")
+
+    monkeypatch.setattr(laboratory, "Worker", Pressed)
+    monkeypatch.setattr(laboratory, "SOFTGPU_RUNS_HERE", True)
+    with pytest.raises(Interrupted):
+        laboratory.Laboratory().both_devices()
+    assert bars[0].words.startswith("Mojo compiles the package: about ")
+    assert "You interrupted the experiment" in outputs[-1]
     assert not any(isinstance(output, waiting.Waiting) for output in outputs)
 
 

@@ -9,7 +9,7 @@ import pytest
 from browser import READY, screenshots
 from playwright.sync_api import Page, expect
 
-from workbook import attempts
+from workbook.learner import attempts
 from workbook.region import read_region
 
 RUN_ALL = "jupyterapp.commands.execute('notebook:run-all-cells')"

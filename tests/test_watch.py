@@ -7,11 +7,12 @@ import gated
 import pytest
 from test_waiting import code_of, eventually, gate, shown, stand_in  # noqa: F401 - fixtures
 
-from workbook import attempts, rooms
+from workbook import rooms
+from workbook.learner import attempts
+from workbook.learner.watch import Saved, Superseded, look, watch
 from workbook.notebook import fill_cell
 from workbook.notebook.puzzle import NotebookPuzzle
 from workbook.notebook.waiting import Interrupted
-from workbook.watch import Saved, Superseded, look, watch
 
 # The file
 
@@ -64,8 +65,8 @@ def test_a_file_that_is_being_written_is_left_to_be_finished(puzzle, monkeypatch
             stop.set()
             return Saved(text=whole)
 
-    monkeypatch.setattr("workbook.watch.look", one_look)
-    monkeypatch.setattr("workbook.watch.SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr("workbook.learner.watch.look", one_look)
+    monkeypatch.setattr("workbook.learner.watch.SECONDS_BETWEEN_LOOKS", 0)
     watch(puzzle, lambda saved, go_on: reported.append(saved), stop)
     assert reported == [Saved(text=whole)]
 

@@ -11,12 +11,12 @@ from launches import add_one, case_of, vector_addition
 from workbook.check import judge
 from workbook.notebook.waiting import Cancelled
 from workbook.puzzles import all_puzzles, find_puzzle, python_side
+from workbook.running.worker import WorkerLost
 from workbook.verdict import FAILED, PASSED, Verdict
 from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
 from workbook.what_if.plan import Choice, example_inputs, expected_output, needed_blocks, predict
 from workbook.what_if.run import RunOfChoice, launch_text, run_choice
 from workbook.what_if.widget import BadNumber
-from workbook.worker import WorkerLost
 
 THREADS = (1, 3, 4, 10, 14, 15, 16, 17, 18, 19, 20, 22, 23, 30, 33, 64)
 

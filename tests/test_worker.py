@@ -9,7 +9,7 @@ import pytest
 
 from workbook.check import check_op
 from workbook.region import read_region, replace_region
-from workbook.worker import Worker, WorkerLost
+from workbook.running.worker import Worker, WorkerLost
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import numpy as np
 
 from softgpu import LaunchTrace
 from softgpu.trace import Kind, Space
-from workbook import answers
-from workbook.answers import Answer
 from workbook.diagnosis.errors import (
     explain_compile_error,
     explain_program_error,
@@ -20,7 +18,6 @@ from workbook.diagnosis.errors import (
 )
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks, with_faults_in_words
 from workbook.diagnosis.races import explain_race
-from workbook.execution import BufferPlace, Execution, Outcome
 from workbook.language import _, ngettext
 from workbook.lint.foreach import lint_foreach
 from workbook.lint.launch import is_attempted, lint
@@ -29,8 +26,11 @@ from workbook.pictures.launch_view import Buffer, LaunchView, launch_view
 from workbook.puzzles import Arrays, Puzzle
 from workbook.pytorch import calls
 from workbook.region import read_region
+from workbook.running import answers
+from workbook.running.answers import Answer
+from workbook.running.execution import BufferPlace, Execution, Outcome
+from workbook.running.worker import Worker
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, CodeLine, Verdict
-from workbook.worker import Worker
 
 LINTS = {"launch": lint, "foreach": lint_foreach, "torch": lint_torch}
 """How what the learner filled in is read, by what it is."""

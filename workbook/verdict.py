@@ -11,9 +11,9 @@ from workbook.language import N_, _, ngettext, width
 if TYPE_CHECKING:  # commands that only name outcomes are not to wait for these
     import numpy as np
 
-    from workbook.execution import BufferPlace
     from workbook.pictures.launch_view import LaunchView
     from workbook.region import Region
+    from workbook.running.execution import BufferPlace
 
 PASSED = "passed"
 FAILED = "failed"
@@ -36,8 +36,7 @@ class Quote(str):
 
 
 class CodeLine(Quote):
-    """A line of the learner's own code. As text it counts the lines of the file; `in_cell` those of a notebook's cell.
-    """
+    """A line of the learner's own code. As text it counts the lines of its file; `in_cell` those of a cell."""
 
     own: int
     """The line within the marked region, from 1."""

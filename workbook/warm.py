@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from workbook import answers
 from workbook.check import check_at_once, check_op
-from workbook.devices import default_device, devices_for_check
 from workbook.puzzles import Puzzle
-from workbook.worker import Worker, WorkerLost
+from workbook.running import answers
+from workbook.running.devices import default_device, devices_for_check
+from workbook.running.worker import Worker, WorkerLost
 
 
 @dataclass(frozen=True)

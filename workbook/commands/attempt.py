@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from softgpu import SoftGPUError
-from workbook import attempts, language
+from workbook import language
 from workbook.check import check_at_once, check_known, check_op
 from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import coloured, table
-from workbook.devices import devices_for_check
-from workbook.durations import Estimate
 from workbook.language import _
+from workbook.learner import attempts
+from workbook.learner.watch import look
 from workbook.puzzles import Puzzle
+from workbook.running.devices import devices_for_check
+from workbook.running.durations import Estimate
+from workbook.running.worker import Worker, WorkerLost
 from workbook.verdict import STOPPED, CaseResult, Verdict, launched_cases
-from workbook.watch import look
 from workbook.what_if.forecast import forecast_in_words
-from workbook.worker import Worker, WorkerLost
 
 
 def take_attempt(puzzle: Puzzle) -> str:

@@ -2,13 +2,13 @@
 
 import argparse
 
-from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import print_json
-from workbook.devices import default_device
 from workbook.language import N_, _
+from workbook.learner import progress
 from workbook.puzzles import find_puzzle
+from workbook.running.devices import default_device
 
 SUMMARY = N_("check your file on all sizes")
 NOTES = N_(

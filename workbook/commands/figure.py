@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import print_json
 from workbook.language import N_, _, listed
+from workbook.learner import progress
 from workbook.puzzles import Puzzle, find_puzzle
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import paragraph, print_json
-from workbook.help import hints_shown, next_hint
 from workbook.language import N_, _
+from workbook.learner import progress
+from workbook.learner.help import hints_shown, next_hint
 from workbook.puzzles import find_puzzle
 
 SUMMARY = N_("show the next hint")

@@ -4,12 +4,12 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from workbook import attempts
-from workbook.attempts import Version
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import coloured, print_json, table
 from workbook.language import N_, _
+from workbook.learner import attempts
+from workbook.learner.attempts import Version
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.verdict import SYMBOLS
 

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from workbook import progress
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option
 from workbook.commands.terminal import coloured, print_json, table
 from workbook.language import N_, _
-from workbook.progress import PuzzleProgress
+from workbook.learner import progress
+from workbook.learner.progress import PuzzleProgress
 from workbook.puzzles import Puzzle, all_puzzles
 from workbook.verdict import FAILED, PASSED, WORDS
 

@@ -11,14 +11,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
-from workbook.attempts import UnknownVersion
 from workbook.commands import exit_codes
 from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import table
-from workbook.devices import NoSuchDevice
 from workbook.language import N_, UnknownLanguage, _, ngettext
+from workbook.learner.attempts import UnknownVersion
 from workbook.puzzles import UnknownPuzzle, all_puzzles
 from workbook.region import RegionError
+from workbook.running.devices import NoSuchDevice
 
 GROUPS = {
     N_("Begin"): ("lab", "list", "doctor"),

@@ -2,11 +2,12 @@
 
 import argparse
 
-from workbook import attempts, rooms
+from workbook import rooms
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import print_json
 from workbook.language import N_, _
+from workbook.learner import attempts
 from workbook.puzzles import find_puzzle
 
 SUMMARY = N_("empty a puzzle's region again; your version is kept in the history")

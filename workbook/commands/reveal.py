@@ -4,11 +4,11 @@ import argparse
 import sys
 import textwrap
 
-from workbook import help as help_
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import coloured, is_interactive, paragraph, print_json
 from workbook.language import N_, _
+from workbook.learner import help as help_
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.verdict import FAILED, PASSED
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import print_json
-from workbook.devices import CHOICES, default_device, describe_device
 from workbook.language import N_, _
 from workbook.puzzles import Puzzle, find_puzzle
+from workbook.running.devices import CHOICES, default_device, describe_device
 
 if TYPE_CHECKING:
-    from workbook.execution import Executor
+    from workbook.running.executor import Executor
 
 SUMMARY = N_("run a puzzle's program on your file, with one size")
 NOTES = N_(
@@ -70,9 +70,10 @@ def _run(puzzle: Puzzle, kind: str, solution: bool) -> int:
 
 def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     from workbook.diagnosis.errors import explain_compile_error
-    from workbook.execution import Executor, Failure
-    from workbook.mojo_compiler import MojoCompileError
     from workbook.region import read_region
+    from workbook.running.execution import Failure
+    from workbook.running.executor import Executor
+    from workbook.running.mojo_compiler import MojoCompileError
 
     # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -106,9 +107,10 @@ def _where_and_why(puzzle: Puzzle) -> str:
 def _explanation(puzzle: Puzzle, op_text: str, executor: Executor, error: Exception) -> tuple[str, ...]:
     """What to say of an error that came out of MAX; one of the program's own is raised again."""
     from workbook.diagnosis.errors import explain_compile_error, explain_python_error
-    from workbook.execution import Failure, full_text, python_failure
     from workbook.pytorch.calls import WrongCall
     from workbook.region import read_region
+    from workbook.running.execution import Failure, full_text
+    from workbook.running.executor import python_failure
 
     reason, text = executor.launch_error(), full_text(error)
     if reason:

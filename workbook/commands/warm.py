@@ -7,9 +7,9 @@ from dataclasses import asdict
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option
 from workbook.commands.terminal import print_json
-from workbook.devices import default_device
 from workbook.language import N_, _
 from workbook.puzzles import Puzzle, all_puzzles, find_puzzle
+from workbook.running.devices import default_device
 
 SUMMARY = N_("run the solutions ahead, so that the first attempt waits for less")
 NOTES = N_(
@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
     named = [find_puzzle(id) for id in options.puzzles]
 
     from workbook.commands.attempt import Progress
-    from workbook.devices import devices_for_check
-    from workbook.durations import Estimate
     from workbook.pytorch import calls
+    from workbook.running.devices import devices_for_check
+    from workbook.running.durations import Estimate
     from workbook.warm import warm
 
     kind = options.device or default_device()

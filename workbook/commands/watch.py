@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-from workbook import attempts, progress
 from workbook.commands.arguments import puzzle_argument
 from workbook.commands.terminal import clear_screen
-from workbook.devices import default_device
 from workbook.language import N_, _
+from workbook.learner import attempts, progress
+from workbook.learner.watch import Saved, watch
 from workbook.puzzles import find_puzzle
-from workbook.watch import Saved, watch
+from workbook.running.devices import default_device
 
 SUMMARY = N_("check your file whenever you save it, until Ctrl-C")
 NOTES = N_("Edit the file anywhere. A check that is not finished when you save again is given up for the new one.")

@@ -8,10 +8,10 @@ the reason.
 import re
 
 from workbook.diagnosis.messages import known_reason
-from workbook.execution import Failure
 from workbook.language import _
-from workbook.mojo_compiler import Diagnostic
 from workbook.region import Region
+from workbook.running.execution import Failure
+from workbook.running.mojo_compiler import Diagnostic
 from workbook.verdict import CodeLine, Quote
 
 

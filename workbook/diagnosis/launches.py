@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from softgpu.trace import Kind, Space
-from workbook.execution import Failure, Fault
 from workbook.language import N_, _, listed, ngettext
 from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot, value_of
 from workbook.puzzles import Puzzle
+from workbook.running.execution import Failure, Fault
 from workbook.verdict import CaseResult
 
 

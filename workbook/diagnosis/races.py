@@ -5,7 +5,7 @@ from contextlib import suppress
 from workbook.language import _
 from workbook.pictures.launch_view import LaunchView, race_text
 from workbook.puzzles import Puzzle
-from workbook.stepper.lines import NoLines, build_lines, find_lines, op_text_of
+from workbook.running.lines import NoLines, build_lines, find_lines, op_text_of
 from workbook.verdict import CaseResult
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from workbook import language, progress, rooms
+from workbook import language, rooms
 from workbook.doctor.gpus import gpus
 from workbook.doctor.machine import BAD, GOOD, NOTE, Finding, Machine, NoAnswer
 from workbook.language import _, listed, ngettext
+from workbook.learner import progress
 from workbook.puzzles import all_puzzles
 from workbook.pytorch import calls
 from workbook.region import RegionError, read_region

@@ -17,9 +17,10 @@ import numpy as np
 
 from softgpu import Observer
 from workbook import rooms
-from workbook.execution import Clock, Executor, full_text
 from workbook.laboratory.mistakes import MISTAKES, OP, PYTHON, changed_text
-from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile
+from workbook.running.execution import Clock, full_text
+from workbook.running.executor import Executor
+from workbook.running.mojo_compiler import Diagnostic, MojoCompileError, precompile
 
 if TYPE_CHECKING:
     from max.driver import Buffer

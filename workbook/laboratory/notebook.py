@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML, display
 
-from workbook.devices import SOFTGPU_RUNS_HERE
 from workbook.diagnosis.messages import explain
-from workbook.durations import SAID, Estimate
 from workbook.laboratory import experiments
 from workbook.laboratory.experiments import (
     LEFT,
@@ -31,8 +29,10 @@ from workbook.language import N_, _, ngettext
 from workbook.notebook import waiting
 from workbook.notebook.rendering import CODE, folded_html, message_html, source_html, text_html
 from workbook.notebook.waiting import Cancelled, Interrupted
+from workbook.running.devices import SOFTGPU_RUNS_HERE
+from workbook.running.durations import SAID, Estimate
+from workbook.running.worker import Worker, WorkerLost
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, quote_line
-from workbook.worker import Worker, WorkerLost
 
 FOUND = {
     "precompile": N_("Found by Mojo, when it compiled the package."),

@@ -2,8 +2,9 @@
 
 from IPython.core.getipython import get_ipython
 
-from workbook import attempts, rooms
+from workbook import rooms
 from workbook.language import _
+from workbook.learner import attempts
 from workbook.lint.launch import is_attempted
 from workbook.puzzles import Puzzle
 from workbook.region import RegionError, first_line_in_cell, read_region, replace_region

@@ -9,31 +9,32 @@ from typing import Any, TypeVar
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from workbook import attempts, rooms
+from workbook import rooms
 from workbook.check import Progress, check_at_once, check_known, check_op
-from workbook.devices import default_device, devices_for_check
-from workbook.durations import Estimate
-from workbook.execution import Execution
 from workbook.language import _
+from workbook.learner import attempts
+from workbook.learner.progress import record
+from workbook.learner.watch import Saved, look
 from workbook.notebook import vector_widths
 from workbook.notebook.fill_cell import FillCell
-from workbook.notebook.help import History, Panel, hint_panel, reset_sentence, reveal_panel
+from workbook.notebook.panels import History, Panel, hint_panel, reset_sentence, reveal_panel
 from workbook.notebook.rendering import message_html, source_html, verdict_html
 from workbook.notebook.waiting import Cancelled, Interrupted, Place
 from workbook.notebook.watching import Watching
 from workbook.pictures.figure import figure
 from workbook.pictures.launch_view import UnknownBlock, telling
-from workbook.progress import record
 from workbook.puzzles import Puzzle, find_puzzle
 from workbook.region import RegionError
+from workbook.running.devices import default_device, devices_for_check
+from workbook.running.durations import Estimate
+from workbook.running.execution import Execution
+from workbook.running.worker import Worker, WorkerLost
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
-from workbook.watch import Saved, look
 from workbook.what_if.forecast import forecast_in_words
 from workbook.what_if.plan import Choice
 from workbook.what_if.run import RunOfChoice, run_choice
 from workbook.what_if.widget import BadNumber, Explorer
-from workbook.worker import Worker, WorkerLost
 
 Result = TypeVar("Result")
 

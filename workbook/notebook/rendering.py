@@ -4,11 +4,8 @@ suit its light and its dark theme; each has a fallback for pages that have left 
 from html import escape
 
 import numpy as np
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers.mojo import MojoLexer
-from pygments.token import Keyword, Name
 
+from workbook.highlighting import highlighted
 from workbook.language import N_, _, ngettext
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, CodeLine, Quote, Verdict, further_title
 
@@ -41,17 +38,6 @@ TIMES = {
     "call": N_("called in {seconds:.1f} s"),
 }
 
-NEW_KEYWORDS = {"comptime", "mut", "raises", "where", "thin", "read", "out", "deinit"}
-"""Words of Mojo 1.2 that Pygments' lexer takes for names."""
-
-
-class CurrentMojoLexer(MojoLexer):
-    """Pygments' lexer for Mojo, with the keywords that are newer than it."""
-
-    def get_tokens_unprocessed(self, text, stack=("root",)):  # type: ignore[no-untyped-def]
-        for position, kind, value in super().get_tokens_unprocessed(text, stack):
-            yield position, Keyword if kind in Name and value in NEW_KEYWORDS else kind, value
-
 
 def message_html(text: str, kind: str = NOT_ATTEMPTED) -> str:
     """A short message with a coloured edge."""
@@ -60,14 +46,12 @@ def message_html(text: str, kind: str = NOT_ATTEMPTED) -> str:
 
 def source_html(text: str, title: str = "") -> str:
     """Mojo source, highlighted."""
-    formatter: HtmlFormatter = HtmlFormatter(nowrap=True)
-    body = highlight(text, CurrentMojoLexer(), formatter)
     heading = f'<div style="color: var(--jp-ui-font-color2, #666)">{escape(title)}</div>' if title else ""
     return (
         f"{heading}{_token_style()}"
         f'<pre class="workbook-source" style="{CODE}; line-height: 1.45; overflow-x: auto; padding: 8px 12px; '
         "background: var(--jp-cell-editor-background, #f5f5f5); "
-        f'border: 1px solid var(--jp-cell-editor-border-color, #e0e0e0)">{body}</pre>'
+        f'border: 1px solid var(--jp-cell-editor-border-color, #e0e0e0)">{highlighted(text)}</pre>'
     )
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from workbook import progress
-from workbook.devices import default_device, describe_device, devices_for_check, open_device
 from workbook.language import _, ngettext, notebook_file
+from workbook.learner import progress
+from workbook.learner.progress import PuzzleProgress
 from workbook.notebook.rendering import COLOURS, message_html, text_html
 from workbook.notebook.waiting import Place
-from workbook.progress import PuzzleProgress
 from workbook.puzzles import Puzzle, all_puzzles
 from workbook.pytorch import calls
+from workbook.running.devices import default_device, describe_device, devices_for_check, open_device
+from workbook.running.worker import Worker
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, WORDS
-from workbook.worker import Worker
 
 STYLE = Path(__file__).with_name("panel.css")
 

@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from workbook.check import launches_of_case
-from workbook.execution import Execution
 from workbook.language import _, ngettext
 from workbook.notebook.rendering import CODE
 from workbook.puzzles import Puzzle
+from workbook.running.execution import Execution
 
 WORK = "return input.load[width](idx) + 1"
 PROBE = "return SIMD[output.dtype, width](width)"

@@ -8,8 +8,8 @@ import anywidget
 import traitlets
 from IPython.display import HTML, DisplayHandle, display
 
-from workbook.durations import Estimate
 from workbook.language import _
+from workbook.running.durations import Estimate
 
 FOLDER = Path(__file__).parent
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from workbook.language import _
+from workbook.learner.watch import Saved, Superseded, watch
 from workbook.notebook.rendering import message_html
 from workbook.notebook.waiting import Interrupted, Place
 from workbook.puzzles import Puzzle
 from workbook.verdict import FAILED
-from workbook.watch import Saved, Superseded, watch
 
 Check = Callable[[Saved, Callable[[], None]], None]
 """Checks what the file holds, and calls now and then what it is given, which raises Superseded."""

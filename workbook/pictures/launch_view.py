@@ -22,7 +22,7 @@ from softgpu.trace import Kind, LaunchTrace, Origin, Region, Space
 from workbook.language import N_, _, ngettext
 
 if TYPE_CHECKING:
-    from workbook.execution import Fault
+    from workbook.running.execution import Fault
 
 Dim3 = tuple[int, int, int]
 

@@ -5,6 +5,8 @@ it is told and would write wherever a wrong size leads it. And where PyTorch has
 same, or on softgpu, with its tensors moved there and back; what the learner writes is not touched by that.
 """
 
+from __future__ import annotations
+
 import linecache
 import sys
 import traceback
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import max.experimental.torch.torch as max_torch
 import numpy as np
@@ -22,10 +24,7 @@ from max.experimental.torch import CustomOpLibrary
 from max.graph import DeviceRef, TensorType, TensorValue, ops
 
 from softgpu import LaunchTrace
-from workbook.devices import describe_device
-from workbook.execution import BufferPlace, Clock, Execution, Executor, Failure, Outcome, full_text
 from workbook.language import _
-from workbook.mojo_compiler import Diagnostic, precompile_kernels, precompile_op
 from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
 from workbook.pytorch.calls import (
     ARGUMENTS,
@@ -43,6 +42,12 @@ from workbook.pytorch.calls import (
     wrong_values,
 )
 from workbook.region import BEGIN
+from workbook.running.devices import describe_device
+from workbook.running.execution import BufferPlace, Clock, Execution, Failure, Outcome, full_text
+from workbook.running.mojo_compiler import Diagnostic, precompile_kernels, precompile_op
+
+if TYPE_CHECKING:
+    from workbook.running.executor import Executor
 
 GRAPH_PUZZLE = "p17"
 """Whose op it is, and whose graph the result is compared with."""

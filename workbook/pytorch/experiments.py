@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from workbook.execution import Executor, full_text
 from workbook.laboratory.experiments import Launched, Launches
 from workbook.puzzles import find_puzzle, python_side
+from workbook.running.execution import full_text
+from workbook.running.executor import Executor
 
 Progress = Callable[[str], None]
 

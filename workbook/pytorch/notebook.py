@@ -10,7 +10,6 @@ from IPython.display import HTML, display
 
 from workbook import rooms
 from workbook.check import Progress
-from workbook.devices import default_device
 from workbook.language import _, ngettext
 from workbook.notebook.puzzle import NotebookPuzzle
 from workbook.notebook.rendering import folded_html, message_html, source_html
@@ -18,8 +17,9 @@ from workbook.puzzles import Puzzle
 from workbook.pytorch import calls
 from workbook.pytorch.experiments import LATER_CALLS, Demonstrator, Gradients, Integration, Outcome
 from workbook.region import replace_region
+from workbook.running.devices import default_device
+from workbook.running.worker import Worker, WorkerLost
 from workbook.verdict import FAILED, PASSED, STOPPED
-from workbook.worker import Worker, WorkerLost
 
 
 class TorchPuzzle(NotebookPuzzle):

@@ -20,8 +20,9 @@ from workbook.language import _, language
 from workbook.pictures.figure import figure
 from workbook.pictures.launch_view import LaunchView, UnknownBlock, describe, telling
 from workbook.puzzles import Puzzle
+from workbook.running.lines import NoLines, build_lines, find_lines, op_text_of
 from workbook.stepper.data import Json, launch_data
-from workbook.stepper.lines import NoLines, build_lines, find_lines, op_text_of, source_data
+from workbook.stepper.source import source_data
 from workbook.verdict import CaseResult
 
 FOLDER = Path(__file__).parent

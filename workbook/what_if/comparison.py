@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 
-from workbook.execution import Fault
 from workbook.language import _, listed, ngettext
 from workbook.pictures.launch_view import LaunchView, Overrun, Provenance, SharedArray, Slot, Thread, ranges
 from workbook.puzzles import Puzzle
+from workbook.running.execution import Fault
 from workbook.stepper.data import elements_text
 from workbook.verdict import CaseResult
 from workbook.what_if.plan import Choice, Prediction

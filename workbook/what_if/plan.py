@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softgpu.trace import ACCESS, BarrierTrace, Kind, LaunchTrace, Origin, Region, Space
-from workbook.execution import Fault
 from workbook.language import _
 from workbook.pictures.launch_view import Buffer, LaunchView, coordinates, launch_view
 from workbook.puzzles import Puzzle
+from workbook.running.execution import Fault
 
 ELEMENT = np.dtype(np.float32)
 """What all tensors and shared arrays hold."""

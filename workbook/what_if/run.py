@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from workbook.check import judge
 from workbook.lint.mojo_source import find_calls, tokenize
 from workbook.puzzles import Puzzle
+from workbook.running.worker import Worker
 from workbook.verdict import CaseResult, Verdict
 from workbook.what_if.plan import Choice
-from workbook.worker import Worker
 
 SEED = 17
 """Of the random inputs: any will do, and with the same ones MAX finds nothing new to do the second time."""

@@ -13,12 +13,13 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from workbook.durations import SAID, Estimate
 from workbook.language import N_, _
 from workbook.notebook.rendering import message_html
 from workbook.notebook.waiting import Cancelled, Waiting
 from workbook.pictures.launch_view import LaunchView
 from workbook.puzzles import Puzzle, SizeRange
+from workbook.running.durations import SAID, Estimate
+from workbook.running.worker import WorkerLost
 from workbook.stepper.data import Json, launch_data
 from workbook.stepper.widget import FOLDER as STEPPER
 from workbook.stepper.widget import strings
@@ -26,7 +27,6 @@ from workbook.verdict import FAILED, PASSED, STOPPED
 from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
 from workbook.what_if.plan import Choice, Prediction, example_inputs, needed_blocks, predict
 from workbook.what_if.run import RunOfChoice
-from workbook.worker import WorkerLost
 
 Progress = Callable[[str], None]
 Run = Callable[[Choice, Progress], RunOfChoice]

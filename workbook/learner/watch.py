@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
-from workbook import attempts
 from workbook.language import _
+from workbook.learner import attempts
 from workbook.puzzles import Puzzle
 from workbook.region import RegionError
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from workbook import attempts, progress
 from workbook.language import _
+from workbook.learner import attempts, progress
 from workbook.lint.launch import is_attempted
 from workbook.puzzles import Puzzle
 from workbook.region import RegionError, read_region

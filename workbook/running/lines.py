@@ -19,18 +19,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mojo.run import subprocess_run_mojo
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
 
 from softgpu import LaunchTrace, Module
 from softgpu.ptx import Instruction, SourceLocation
 from workbook import rooms
-from workbook.language import _
 from workbook.lint.mojo_source import Function, read_function
-from workbook.notebook.rendering import CurrentMojoLexer
 from workbook.puzzles import Puzzle, find_puzzle
-from workbook.region import BEGIN
-from workbook.stepper.data import Json
 from workbook.verdict import CaseResult
 
 ARCHITECTURE = "sm_80"
@@ -56,39 +50,13 @@ def op_text_of(puzzle: Puzzle, text: str) -> str:
     return text if puzzle.file == OP else find_puzzle("p17").solution_file.read_text()
 
 
-def source_data(puzzle: Puzzle, op_text: str, trace: LaunchTrace, is_final: bool) -> Json:
-    """The source for the front end: its lines as HTML, and the line of each instruction by its index, if they are known
-    by now. `is_final` says that no more will be known."""
-    found = find_lines(trace, op_text)
-    if found is None:
-        source = _main_source(puzzle, op_text)
-        note = (
-            _("Which line a step belongs to is not known: compiled again, this kernel has other instructions.")
-            if is_final
-            else _("The line of each step is being looked up: about ten seconds, once for each kernel.")
-        )
-        lines: dict[int, int] = {}
-    else:
-        (source, lines), note = found, ""
-    first = _first_line(source, trace)
-    return {"file": source.name, "lines": _highlighted(source.text), "first": first, "pcs": lines, "note": note}
-
-
-def _first_line(source: Source, trace: LaunchTrace) -> int:
-    """Where the kernel begins, whose name in the PTX holds that of its function; else where the learner's code does."""
-    lines = source.text.splitlines()
-    functions = {number: re.match(r" *def (\w+)", line) for number, line in enumerate(lines, 1)}
-    kernel = next((number for number, found in functions.items() if found and found[1] in trace.kernel), None)
-    return kernel or next((number for number, line in enumerate(lines, 1) if line.strip() == BEGIN), 1)
-
-
 def find_lines(trace: LaunchTrace, op_text: str) -> tuple[Source, dict[int, int]] | None:
     """The source that most of the instructions come from, and the line of each of them; None if they are not known."""
     try:
         kept = json.loads(_kept_file(trace.kernel, trace.instructions).read_text())
     except FileNotFoundError:
         return None
-    sources = {source.name: source for source in _sources(op_text)}
+    sources = {source.name: source for source in sources_of(op_text)}
     source = sources.get(kept["file"])
     if source is None or _hash(source.text) != kept["hash"]:
         return None  # the source has changed since, but not the instructions
@@ -116,7 +84,7 @@ def build_lines(puzzle: Puzzle, op_text: str, cases: Sequence[CaseResult]) -> No
 
 def _keep(ptx: str, building: Path, op_text: str) -> None:
     """Write down the lines of each kernel of a PTX text, in the source that it has most instructions of."""
-    sources = {source.name: source for source in _sources(op_text)}
+    sources = {source.name: source for source in sources_of(op_text)}
     names = {str(building / OP): OP} | {str(rooms.KERNELS.parent / name): name for name in sources if name != OP}
     for name, kernel in Module(ptx).ptx.kernels.items():
         places = {one.index: _place(one.location, names) for one in kernel.instructions}
@@ -219,21 +187,9 @@ def _call(struct: str, execute: Function, case: CaseResult) -> str:
 # Sources
 
 
-def _main_source(puzzle: Puzzle, op_text: str) -> Source:
-    module = puzzle.kernel_module or (find_puzzle("p17").kernel_module if puzzle.file != OP else None)
-    wanted = f"kernels/{module}.mojo" if module else OP
-    return next(source for source in _sources(op_text) if source.name == wanted)
-
-
-def _sources(op_text: str) -> list[Source]:
+def sources_of(op_text: str) -> list[Source]:
     kernels = [Source(f"kernels/{file.name}", file.read_text()) for file in sorted(rooms.KERNELS.glob("*.mojo"))]
     return [Source(OP, op_text), *kernels]
-
-
-def _highlighted(text: str) -> list[str]:
-    """The lines of a source as HTML."""
-    formatter: HtmlFormatter = HtmlFormatter(nowrap=True)
-    return highlight(text, CurrentMojoLexer(), formatter).rstrip("\n").split("\n")
 
 
 def _hash(text: str) -> str:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import softgpu
 from workbook import rooms
-from workbook.execution import Execution, Failure
 from workbook.files import replace_file
 from workbook.language import language
 from workbook.puzzles import Puzzle
+from workbook.running.execution import Execution, Failure
 
 ROOM = 50_000_000
 """Bytes that all answers may take together. One takes 10 000 to 250 000. The longest unused go first."""
@@ -122,7 +122,7 @@ def _digest(content: str) -> str:
 def _program() -> str:
     """A hash of the sources of workbook and softgpu."""
     digest = hashlib.sha256()
-    for folder in (Path(__file__).parent, Path(softgpu.__file__).parent):
+    for folder in (Path(rooms.__file__).parent, Path(softgpu.__file__).parent):
         for file in sorted(folder.rglob("*")):
             if file.suffix in SOURCES:
                 digest.update(f"{file} {file.stat().st_size}\n".encode() + file.read_bytes())

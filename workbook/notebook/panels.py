@@ -1,4 +1,4 @@
-"""Hints, the solution and the history in a notebook: text with buttons. What they say comes from workbook/help.py."""
+"""Hints, the solution and the history in a notebook: text with buttons. What they say comes from workbook/learner."""
 
 import re
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from typing import Any
 import anywidget
 import traitlets
 
-from workbook import attempts, help, rooms
-from workbook.attempts import UnknownVersion, Version
+from workbook import rooms
 from workbook.language import _, ngettext
+from workbook.learner import attempts, help
+from workbook.learner.attempts import UnknownVersion, Version
+from workbook.learner.progress import of as progress_of
 from workbook.lint.launch import is_attempted
 from workbook.notebook.rendering import COLOURS, source_html, text_html
-from workbook.progress import of as progress_of
 from workbook.puzzles import Puzzle
 from workbook.verdict import SYMBOLS, WORDS
 

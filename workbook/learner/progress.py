@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbook import attempts, rooms
+from workbook import rooms
 from workbook.files import locked, replace_file, toml_lines
 from workbook.language import _
+from workbook.learner import attempts
 from workbook.puzzles import Puzzle, all_puzzles
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, SYMBOLS, Verdict
 

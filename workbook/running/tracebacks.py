@@ -5,7 +5,7 @@ import traceback
 from pathlib import Path
 
 from workbook import rooms
-from workbook.mojo_compiler import Diagnostic
+from workbook.running.mojo_compiler import Diagnostic
 
 
 def stopped_in(file: Path, error: BaseException) -> Diagnostic | None:

@@ -2,101 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import softgpu
-from softgpu import LaunchTrace, Racecheck, Report, Severity, Trace
+from softgpu import Racecheck, Severity, Trace
 from softgpu.machine import Launch
-from workbook.devices import describe_device, open_device
-from workbook.diagnosis.tracebacks import stopped_in
-from workbook.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
-from workbook.puzzles import Arrays, Puzzle, find_puzzle, python_side
+from workbook.puzzles import Puzzle, find_puzzle, python_side
+from workbook.running.devices import describe_device, open_device
+from workbook.running.execution import BufferPlace, Cases, Clock, Execution, Failure, Fault, Outcome, full_text
+from workbook.running.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
+from workbook.running.tracebacks import stopped_in
 
 if TYPE_CHECKING:
     from max.driver import Buffer
 
     from softgpu.driver import Launcher
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there are no outputs. `stage` is "precompile", "graph", "launch", or "program" where it is the learner's own
-    Python that did not come to its end; "python" where it is the Python side of a puzzle, and "system" where it is the
-    machine. `text` is what the tool said."""
-
-    stage: str
-    text: str
-    diagnostics: tuple[Diagnostic, ...] = ()
-    by_softgpu: bool = False
-    """Whether the text is softgpu's own sentence, not MAX's account of an error."""
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """The access that stopped a kernel: `access` is "load", "store" or "atomic", `block` and `thread` are (x, y, z),
-    and `line` is the PTX line."""
-
-    access: str
-    space: str
-    address: int
-    block: tuple[int, int, int]
-    thread: tuple[int, int, int]
-    line: int
-
-    @classmethod
-    def of(cls, error: softgpu.MemoryFault) -> Fault:
-        return cls(error.access, error.space, error.address, error.block, error.thread, error.line)
-
-
-@dataclass(frozen=True)
-class BufferPlace:
-    """Where an array of the graph lay in device memory."""
-
-    address: int
-    nbytes: int
-
-
-@dataclass(frozen=True)
-class Execution:
-    """What came of running an attempt."""
-
-    device: str
-    cases: tuple[Arrays, ...]
-    expected: tuple[np.ndarray, ...]
-    outputs: tuple[np.ndarray, ...] | None = None
-    inputs_after: tuple[Arrays, ...] | None = None
-    """The inputs as the op left them."""
-    places: tuple[dict[str, BufferPlace], ...] = ()
-    """For each case, its buffers by the names that the puzzle gives them."""
-    recorded: bool = False
-    """Whether the device records launches."""
-    launches: tuple[LaunchTrace, ...] = ()
-    """In the order of execution."""
-    outcomes: tuple[Outcome, ...] = ()
-    """The same launches' outcomes."""
-    launches_by_case: tuple[tuple[LaunchTrace, ...], ...] | None = None
-    """The same for each case, where they were run one after the other."""
-    failure: Failure | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-Cases = tuple[dict[str, int], ...]
-"""The sizes of cases, as Puzzle has them."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a launch went: its races (accesses with no order between them), and what stopped it, if anything did."""
-
-    races: tuple[Report, ...] = ()
-    error: str = ""
-    fault: Fault | None = None
 
 
 class Outcomes(Racecheck):
@@ -264,25 +188,6 @@ def run_torch(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress
 
 RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph, "torch": run_torch}
 """How an attempt is run, by what the learner filled in."""
-
-
-class Clock:
-    """Seconds of each stage of a run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-
-def full_text(error: BaseException) -> str:
-    """The text of an error after those of its causes: MAX hides Mojo's output in the cause."""
-    cause = error.__cause__ or error.__context__
-    return f"{full_text(cause)}\n{error}" if cause is not None else str(error)
 
 
 def python_failure(puzzle: Puzzle, error: Exception) -> Failure:

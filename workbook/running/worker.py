@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from workbook import language, rooms
-from workbook.execution import Cases, Execution, Executor
 from workbook.language import _
+from workbook.running.execution import Cases, Execution
+from workbook.running.executor import Executor
 
 TIME_LIMIT = 180.0
 """Seconds that one attempt may take before its worker is given up. A graph compiles in about 15."""
@@ -135,7 +136,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - open as long as the worker writes to it
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "workbook.worker", self.executor, self.device, str(theirs.fileno())],
+            [sys.executable, "-m", "workbook.running.worker", self.executor, self.device, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -1,0 +1,1 @@
+"""Running an attempt: the worker, its device, the compiler, and what is known of earlier runs."""
