@@ -482,9 +482,7 @@ def test_a_number_of_another_type_than_the_kernel_declares(given: str, said: str
 
 
 def test_what_is_quoted_stands_as_it_was_written() -> None:
-    region = (
-        "ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](output, lhs, rhs, size=Int32(size), grid_dim=1"
-    )
+    region = "ctx.enqueue_function[vector_addition_kernel[Layout, dtype]](output, lhs, rhs, size=Int32(size)"
     (found,) = lint(f"{region}, grid_dim=1, block_dim=16)", VECTORS, VECTOR_KERNELS)
     assert "write `Int32(size)` without `size=`" in found.message
 
