@@ -18,7 +18,7 @@ from workbook.laboratory import notebook as laboratory
 from workbook.notebook import puzzle as notebook_puzzle
 from workbook.notebook import waiting
 from workbook.notebook.puzzle import NotebookPuzzle
-from workbook.notebook.waiting import Interrupted
+from workbook.notebook.waiting import Cancelled, Interrupted
 from workbook.puzzles import find_puzzle
 from workbook.region import read_region
 from workbook.running import answers, durations
@@ -325,6 +325,20 @@ def test_cancelling_ends_the_attempt_and_the_next_one_works(puzzle, stand_in, sh
     p.check()
     assert "p17 passed" in outputs[-1]
     assert not any(isinstance(output, waiting.Waiting) for output in outputs)
+
+
+def test_what_builds_on_a_passed_check_can_be_run_again_after_it_was_stopped(puzzle, stand_in, gate, shown):
+    outputs, _bars = shown
+    p = NotebookPuzzle(puzzle)
+    p.fill(code_of(puzzle))
+
+    def stop(progress):
+        raise Cancelled
+
+    with pytest.raises(Interrupted):
+        p._watch(stop)
+    assert "You stopped the attempt" in outputs[-1]
+    assert p.verdict.passed
 
 
 def test_an_experiment_has_the_bar_and_its_button_ends_it(shown, monkeypatch):

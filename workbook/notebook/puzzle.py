@@ -249,7 +249,7 @@ class NotebookPuzzle:
         except WorkerLost as error:
             return Verdict(self.puzzle.id, STOPPED, str(error))
         except Interrupted:
-            self._given_up = text
+            self.verdict, self._given_up = self._cancelled_verdict(), text
             raise
 
     def _watch(self, run: Callable[[Progress], str]) -> None:
@@ -283,9 +283,7 @@ class NotebookPuzzle:
         try:
             result = run(hear)
         except (KeyboardInterrupt, Cancelled):
-            text = _("You stopped the attempt. A new worker is starting; run the cell again when you like.")
-            self.verdict = Verdict(self.puzzle.id, STOPPED, text)
-            place.show(verdict_html(self.verdict))
+            place.show(verdict_html(self._cancelled_verdict()))
             raise Interrupted from None
         else:
             if learn:
@@ -293,6 +291,10 @@ class NotebookPuzzle:
             return result
         finally:
             place.done(waiting)
+
+    def _cancelled_verdict(self) -> Verdict:
+        text = _("You stopped the attempt. A new worker is starting; run the cell again when you like.")
+        return Verdict(self.puzzle.id, STOPPED, text)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
