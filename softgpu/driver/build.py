@@ -11,7 +11,9 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from softgpu.errors import SoftGPUError
 
 SOURCES = Path(__file__).parent
 RECIPE = [SOURCES / name for name in ("build.py", "functions.py", "stubs.py")]
+
+UNUSED_AFTER = 30 * 24 * 3600.0
+"""Seconds after which a build that nobody used is removed, when another one is made."""
 
 # `PROGRAM in.ptx -o out.cubin --gpu-name=sm_80 …`: the PTX itself is what softgpu executes, so it is handed through.
 ASSEMBLER = """#!/bin/sh
@@ -72,6 +77,7 @@ def built_driver() -> Path:
     texts = [source.read_text() for source in (*RECIPE, nvml, *cuda)]
     folder = cache_folder() / f"driver-{_hash(version('mojo-compiler'), *texts)}"
     if folder.exists():
+        _note_use(folder)
         return folder
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +87,23 @@ def built_driver() -> Path:
             with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
                 # The rename is what makes the folder appear complete or not at all.
                 _build(nvml, cuda, Path(temporary)).rename(folder)
+        _remove_unused_builds(folder.parent)
     return folder
+
+
+def _note_use(folder: Path) -> None:
+    """The time of a build's folder is that of its last use."""
+    with suppress(OSError):  # the cache may be one that only another user writes to
+        os.utime(folder)
+
+
+def _remove_unused_builds(cache: Path) -> None:
+    """Remove builds of earlier sources that nobody has used for long. Whoever runs one still has its libraries open."""
+    for folder in cache.glob("driver-*"):
+        with suppress(OSError):  # removed by another process
+            if time.time() - folder.stat().st_mtime > UNUSED_AFTER:
+                with tempfile.TemporaryDirectory(prefix="building-", dir=cache) as away:
+                    folder.rename(Path(away) / folder.name)  # so that no half of a build is ever there
 
 
 def _build(nvml: Path, cuda: list[Path], folder: Path) -> Path:

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from softgpu.driver import build
 from softgpu.driver.build import assembler, built_driver
 
 
@@ -392,3 +394,25 @@ def test_more_memory_than_there_is_is_refused(cuda):
     address = ctypes.c_uint64()
     code = cuda.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_uint64(1 << 40))
     assert error_of(cuda, code)[0] == "CUDA_ERROR_OUT_OF_MEMORY"
+
+
+def test_a_new_build_removes_those_that_nobody_has_used_for_long(tmp_path, monkeypatch):
+    def new_build(version):
+        monkeypatch.setattr(build, "version", lambda tool: version)
+        return built_driver()
+
+    def made(nvml, cuda, folder):
+        libraries = folder / "libraries"
+        libraries.mkdir()
+        (libraries / "libcuda.so.1").touch()
+        return libraries
+
+    monkeypatch.setenv("SOFTGPU_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(build, "_build", made)
+    unused, used, recent = map(new_build, ("unused", "used", "recent"))
+    days = {unused: 31, used: 31, recent: 29}
+    for folder, age in days.items():
+        os.utime(folder, (time.time() - age * 24 * 3600,) * 2)
+    new_build("used")
+    latest = new_build("latest")
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {used, recent, latest}
