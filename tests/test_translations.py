@@ -130,9 +130,9 @@ def test_an_update_of_what_is_up_to_date_changes_nothing(german):
         ("{puzzle} passed", {"string": "gelöst"}, "another placeholder: {puzzle} passed"),
         ("{puzzle} passed", {"string": "{puzzle gelöst"}, "another placeholder: {puzzle} passed"),
         (
-            "{seconds:.0f} s",
-            {"string": "{seconds:.1f} s: {stage} …"},
-            "another placeholder: {seconds:.0f} s: {stage} …",
+            "precompiled in",
+            {"string": "in {seconds:.2f} s vorbereitet"},
+            "another placeholder: precompiled in {seconds:.1f} s",
         ),
         ("unrecognized", {"string": "unbekannt"}, "another placeholder: unrecognized arguments: %s"),
         ("{count} own load", {"string": ("einer", "viele")}, "another placeholder: {count} own load"),

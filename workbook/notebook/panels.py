@@ -170,11 +170,7 @@ class History:
     def _row(self, version: Version, new_line: str, is_in_file: bool) -> str:
         number, is_open = version.number, version.number in self._opened
         show = _button(f"show {number}", _("Hide") if is_open else _("Show"))
-        restore = (
-            f'<span class="soft">{escape(_("in the file now"))}</span>'
-            if is_in_file
-            else _button(f"restore {number}", _("Restore"))
-        )
+        restore = _soft(_("in the file now")) if is_in_file else _button(f"restore {number}", _("Restore"))
         cells = [
             f'<td class="number">{number}</td>',
             f"<td>{version.moment.astimezone():%Y-%m-%d %H:%M:%S}</td>",
@@ -223,7 +219,7 @@ def _diff_html(lines: tuple[help.Line, ...]) -> str:
 
 def _verdict(version: Version) -> str:
     if version.outcome is None:
-        return f'<span class="soft">{escape(_("not checked"))}</span>'
+        return _soft(_("not checked"))
     symbol = f'<span style="color: {COLOURS[version.outcome]}; font-weight: bold">{SYMBOLS[version.outcome]}</span>'
     return f"{symbol} {escape(_(WORDS[version.outcome]))}"
 
@@ -231,7 +227,7 @@ def _verdict(version: Version) -> str:
 def _new_line(code: str, before: str) -> str:
     """The first line that the version before did not have: most attempts begin alike."""
     if not is_attempted(code):
-        return f'<span class="soft">{escape(_("(empty)"))}</span>'
+        return _soft(_("(empty)"))
     lines = [line.strip() for line in code.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     known = {line.strip() for line in before.splitlines()}
@@ -240,6 +236,10 @@ def _new_line(code: str, before: str) -> str:
 
 def _button(ask: str, text: str) -> str:
     return f'<button type="button" data-ask="{ask}">{escape(text)}</button>'
+
+
+def _soft(text: str) -> str:
+    return f'<span class="soft">{escape(text)}</span>'
 
 
 def _body(html: str) -> str:

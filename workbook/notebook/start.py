@@ -95,8 +95,9 @@ def _summary(known: dict[str, PuzzleProgress], following: str | None) -> str:
         "{solved} of {count} puzzle is solved.", "{solved} of {count} puzzles are solved.", len(known)
     ).format(solved=solved, count=len(known))
     if following is None:
-        return f"{text} {_('Well done!')}"
-    next_one = _("Next is {puzzle}.") if solved else _("Begin with {puzzle}.")
+        next_one = _("Well done!")
+    else:
+        next_one = _("Next is {puzzle}.") if solved else _("Begin with {puzzle}.")
     return f"{text} {next_one.format(puzzle=following)}"
 
 
