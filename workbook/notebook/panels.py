@@ -85,7 +85,8 @@ def solution_html(solution: help.Solution) -> str:
     """A solution, why it is so, and how it differs from the learner's code."""
     parts = [f"<h4>{escape(_('A solution'))}</h4>", source_html(solution.code), text_html(solution.explanation)]
     if solution.remark:
-        parts += [f"<h4>{escape(_('Beside your code'))}</h4>", text_html(solution.remark)]
+        title = _("Beside your code")
+        parts += [f"<h4>{escape(title)}</h4>", text_html(solution.remark)]
     if solution.diff:
         parts.append(_diff_html(solution.diff))
     return _body("".join(parts))
