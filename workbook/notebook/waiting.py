@@ -22,7 +22,7 @@ class Interrupted(Exception):
     """Ends the cell, and with it a Run All, without a traceback: what there is to say has been shown."""
 
     def _render_traceback_(self) -> list[str]:
-        return [_("Run All stops here.")]
+        return [_("If this was Run All, it stops here.")]
 
 
 class Waiting(anywidget.AnyWidget):

@@ -20,7 +20,10 @@ def source_data(puzzle: Puzzle, op_text: str, trace: LaunchTrace, is_final: bool
     if found is None:
         source = _main_source(puzzle, op_text)
         note = (
-            _("Which line a step belongs to is not known: compiled again, this kernel has other instructions.")
+            _(
+                "Which line a step belongs to is not known: compiled again, this kernel has other instructions, "
+                "or it could not be compiled again."
+            )
             if is_final
             else _("The line of each step is being looked up: about ten seconds, once for each kernel.")
         )

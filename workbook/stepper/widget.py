@@ -48,8 +48,10 @@ class StepperWidget(anywidget.AnyWidget):
             Thread(target=self._look_up_lines, daemon=True).start()
 
     def _look_up_lines(self) -> None:
-        look_up_lines(*self._attempt)
-        self.sources = sources(*self._attempt, is_final=True)
+        try:
+            look_up_lines(*self._attempt)
+        finally:  # whatever went wrong: nobody waits for lines that do not come
+            self.sources = sources(*self._attempt, is_final=True)
 
     def _answer(self, widget: object, asked: Json, buffers: object) -> None:
         """The learner asks for another block of a large launch."""
