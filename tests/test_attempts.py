@@ -94,7 +94,7 @@ def test_a_writer_that_may_be_killed_at_any_moment_leaves_a_whole_file(tmp_path)
 
 def test_the_verdict_of_a_version_is_kept_beside_it(puzzle):
     attempts.write_attempt(puzzle, "one()")
-    first = attempts.take_attempt(puzzle)
+    first = attempts.read_problem(puzzle)
     attempts.write_attempt(puzzle, "two()")
     assert attempts.record_verdict(puzzle, first, Verdict("p17", FAILED, 'a "quoted" \\ sentence, 한국어\x7f'))
     assert not attempts.record_verdict(puzzle, first, Verdict("p17", PASSED, "second thoughts"))
@@ -109,7 +109,7 @@ def test_the_verdict_of_a_version_is_kept_beside_it(puzzle):
 
 def test_a_headline_comes_back_as_it_was(puzzle):
     headline = 'a "quoted" \\ sentence,\n한국어\x7f\x00'
-    attempts.record_verdict(puzzle, attempts.take_attempt(puzzle), Verdict("p17", FAILED, headline))
+    attempts.record_verdict(puzzle, attempts.read_problem(puzzle), Verdict("p17", FAILED, headline))
     assert attempts.history(puzzle)[0].headline == headline
 
 

@@ -15,7 +15,7 @@ from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, Verdict
 def check(puzzle, code, outcome, headline="a sentence"):
     """What happens when an attempt is checked."""
     attempts.write_attempt(puzzle, code)
-    progress.record(puzzle, attempts.take_attempt(puzzle), Verdict(puzzle.id, outcome, headline))
+    progress.record(puzzle, attempts.read_problem(puzzle), Verdict(puzzle.id, outcome, headline))
 
 
 def test_at_first_nothing_has_been_done():

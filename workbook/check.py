@@ -1,7 +1,7 @@
 """Checks an attempt: lint, build and run, then a verdict that names what is wrong and where."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import SystemRandom
 
@@ -28,14 +28,13 @@ from workbook.pytorch import calls
 from workbook.region import read_region
 from workbook.running import answers
 from workbook.running.answers import Answer
-from workbook.running.execution import BufferPlace, Execution, Outcome
+from workbook.running.execution import BufferPlace, Execution, Outcome, Progress
 from workbook.running.worker import Worker
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, CodeLine, Verdict
 
 LINTS = {"launch": lint, "foreach": lint_foreach, "torch": lint_torch}
 """How what the learner filled in is read, by what it is."""
 
-Progress = Callable[[str], None]
 Workers = Sequence[Worker]
 
 

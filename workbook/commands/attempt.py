@@ -60,7 +60,7 @@ class Checker:
         foreseen = forecast_in_words(self.puzzle, op_text)
         if foreseen:
             print(foreseen, file=sys.stderr, flush=True)
-        progress = Progress(Estimate(self.puzzle, self.devices), go_on)
+        progress = ProgressLine(Estimate(self.puzzle, self.devices), go_on)
         try:
             self._workers = self._workers or tuple(map(Worker, self.devices))
             verdict = check_op(self.puzzle, op_text, self._workers, progress, seed)
@@ -72,7 +72,7 @@ class Checker:
         return verdict
 
 
-class Progress:
+class ProgressLine:
     """Says on stderr what happens: a line that changes on a terminal, else a line for each stage."""
 
     def __init__(self, estimate: Estimate, go_on: Callable[[], None] = lambda: None, title: str = ""):

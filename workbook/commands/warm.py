@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     named = [find_puzzle(id) for id in options.puzzles]
 
-    from workbook.commands.attempt import Progress
+    from workbook.commands.attempt import ProgressLine
     from workbook.pytorch import calls
     from workbook.running.devices import devices_for_check
     from workbook.running.durations import Estimate
@@ -43,12 +43,12 @@ def run(options: argparse.Namespace) -> int:
             text = _("{puzzle}: left out, since PyTorch is not installed.")
             print(text.format(puzzle=puzzle.id), file=sys.stderr if options.json else sys.stdout)
             puzzles.remove(puzzle)
-    shown: dict[str, Progress] = {}
+    shown: dict[str, ProgressLine] = {}
 
     def on_progress(puzzle: Puzzle, stage: str) -> None:
         if puzzle.id not in shown:
             estimate = Estimate(puzzle, devices_for_check(kind, puzzle.also_on_cpu))
-            shown[puzzle.id] = Progress(estimate, title=puzzle.id)
+            shown[puzzle.id] = ProgressLine(estimate, title=puzzle.id)
         shown[puzzle.id](stage)
 
     done = warm(puzzles, on_progress, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -18,7 +18,7 @@ import numpy as np
 from softgpu import Observer
 from workbook import rooms
 from workbook.laboratory.mistakes import MISTAKES, OP, PYTHON, changed_text
-from workbook.running.execution import Clock, full_text
+from workbook.running.execution import Clock, Progress, full_text
 from workbook.running.executor import Executor
 from workbook.running.mojo_compiler import Diagnostic, MojoCompileError, precompile
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from softgpu.machine import Launch
 
-Progress = Callable[[str], None]
 
 STAGES = {"package": ("start", "precompile"), "stale_package": ("start", "precompile")}
 """The stages of an experiment, by its name, where they are not the usual ones. It may end before the last."""

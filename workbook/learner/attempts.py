@@ -75,13 +75,6 @@ def read_problem(puzzle: Puzzle) -> str:
     return text
 
 
-def take_attempt(puzzle: Puzzle) -> str:
-    """The text of the learner's file, to be checked or run: this version of it is kept in the history."""
-    text = read_problem(puzzle)
-    remember(puzzle, text)
-    return text
-
-
 def write_attempt(puzzle: Puzzle, code: str) -> None:
     """Put code into the region of the learner's file; the file and what it held before are kept in the history."""
     with locked():

@@ -10,7 +10,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from workbook import rooms
-from workbook.check import Progress, check_at_once, check_known, check_op
+from workbook.check import check_at_once, check_known, check_op
 from workbook.language import _
 from workbook.learner import attempts
 from workbook.learner.progress import record
@@ -27,7 +27,7 @@ from workbook.puzzles import Puzzle, find_puzzle
 from workbook.region import RegionError
 from workbook.running.devices import default_device, devices_for_check
 from workbook.running.durations import Estimate
-from workbook.running.execution import Execution
+from workbook.running.execution import Execution, Progress
 from workbook.running.worker import Worker, WorkerLost
 from workbook.stepper.widget import StepperWidget, page
 from workbook.verdict import FAILED, NOT_ATTEMPTED, STOPPED, CaseResult, Verdict, launched_cases
@@ -205,7 +205,7 @@ class NotebookPuzzle:
                 return message_html(_("This works only if `foreach` is called with the function that the file offers."))
             return vector_widths.widths_html(self.puzzle, found)
 
-        self._watch(run)
+        self._show_what_comes_of(run)
 
     def _check(
         self,
@@ -252,7 +252,7 @@ class NotebookPuzzle:
             self.verdict, self._given_up = self._cancelled_verdict(), text
             raise
 
-    def _watch(self, run: Callable[[Progress], str]) -> None:
+    def _show_what_comes_of(self, run: Callable[[Progress], str]) -> None:
         """Run something in the workers, showing progress where its result will stand."""
         place = Place()
         with self._turn():

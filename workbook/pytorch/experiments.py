@@ -13,10 +13,8 @@ import numpy as np
 
 from workbook.laboratory.experiments import Launched, Launches
 from workbook.puzzles import find_puzzle, python_side
-from workbook.running.execution import full_text
+from workbook.running.execution import Progress, full_text
 from workbook.running.executor import Executor
-
-Progress = Callable[[str], None]
 
 LATER_CALLS = 20
 EPSILON = 1e-2

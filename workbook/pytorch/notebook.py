@@ -9,7 +9,6 @@ import numpy as np
 from IPython.display import HTML, display
 
 from workbook import rooms
-from workbook.check import Progress
 from workbook.language import _, ngettext
 from workbook.notebook.puzzle import NotebookPuzzle
 from workbook.notebook.rendering import folded_html, message_html, source_html
@@ -18,6 +17,7 @@ from workbook.pytorch import calls
 from workbook.pytorch.experiments import LATER_CALLS, Demonstrator, Gradients, Integration, Outcome
 from workbook.region import replace_region
 from workbook.running.devices import default_device
+from workbook.running.execution import Progress
 from workbook.running.worker import Worker, WorkerLost
 from workbook.verdict import FAILED, PASSED, STOPPED
 
@@ -69,7 +69,7 @@ class TorchPuzzle(NotebookPuzzle):
             finally:
                 worker.close()
 
-        self._watch(run)
+        self._show_what_comes_of(run)
 
 
 def _find_call(puzzle: Puzzle, name: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,9 @@ import softgpu
 from softgpu import LaunchTrace, Report
 from workbook.puzzles import Arrays
 from workbook.running.mojo_compiler import Diagnostic
+
+Progress = Callable[[str], None]
+"""Hears of each stage of a run, when it begins and while it lasts."""
 
 
 @dataclass(frozen=True)

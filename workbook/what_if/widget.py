@@ -19,6 +19,7 @@ from workbook.notebook.waiting import Cancelled, Waiting
 from workbook.pictures.launch_view import LaunchView
 from workbook.puzzles import Puzzle, SizeRange
 from workbook.running.durations import SAID, Estimate
+from workbook.running.execution import Progress
 from workbook.running.worker import WorkerLost
 from workbook.stepper.data import Json, launch_data
 from workbook.stepper.widget import FOLDER as STEPPER
@@ -28,7 +29,6 @@ from workbook.what_if.comparison import agreement, counts, differences, in_a_sen
 from workbook.what_if.plan import Choice, Prediction, example_inputs, needed_blocks, predict
 from workbook.what_if.run import RunOfChoice
 
-Progress = Callable[[str], None]
 Run = Callable[[Choice, Progress], RunOfChoice]
 """Launches a choice for real. Raises WorkerLost."""
 
