@@ -50,9 +50,10 @@ def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, workers):
     told = str(verdict)
     for words in mistake.must_say:
         assert words in told
-    # What was foreseen has come true, in the case that was named.
-    foreseen = forecast(puzzle, replace_region(puzzle.solution_file.read_text(), code))
-    assert not foreseen or verdict.first_wrong_case.name in foreseen
+    if verdict.cases:
+        # What was foreseen has come true, in the case that was named.
+        foreseen = forecast(puzzle, replace_region(puzzle.solution_file.read_text(), code))
+        assert not foreseen or verdict.first_wrong_case.name in foreseen
 
 
 @pytest.mark.parametrize("puzzle, variant", every("right"))
