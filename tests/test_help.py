@@ -16,7 +16,7 @@ from workbook.verdict import FAILED, PASSED, Verdict
 
 def check(puzzle, code, outcome=FAILED):
     attempts.write_attempt(puzzle, code)
-    progress.record(puzzle, attempts.take_attempt(puzzle), Verdict(puzzle.id, outcome, "a sentence"))
+    progress.record(puzzle, attempts.read_problem(puzzle), Verdict(puzzle.id, outcome, "a sentence"))
 
 
 def solution_of(puzzle):

@@ -336,7 +336,7 @@ def test_what_builds_on_a_passed_check_can_be_run_again_after_it_was_stopped(puz
         raise Cancelled
 
     with pytest.raises(Interrupted):
-        p._watch(stop)
+        p._show_what_comes_of(stop)
     assert "You stopped the attempt" in outputs[-1]
     assert p.verdict.passed
 
