@@ -49,6 +49,7 @@ NOT_MOJO = {
     LAUNCH.replace("=2", "=Dim(2)"): ("line 1", "There is no `Dim` here", "a tuple"),
     LAUNCH.replace("=2", "=n_blocks"): ("line 1", "`n_blocks` does not exist", "above the marked region"),
     LAUNCH.replace("=2", "=ceildiv(input_size)"): ("line 1", "`ceildiv` is not called as it is declared"),
+    f"var n = String(2).length\n{LAUNCH}": ("line 1", "A value of type `String` has no attribute `length`"),
     f"ctx.enqueue_all()\n{LAUNCH}": ("line 1", "no method `enqueue_all`", "enqueue_function"),
     "var f = ctx.compile_function[conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]]": (
         "line 1",
@@ -176,6 +177,17 @@ os._exit(0)
 """
 
 
+OPEN_UNASKED = """
+import os
+from max.driver import Accelerator
+try:
+    Accelerator()
+except Exception as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+
+
 def told_of_device(*libraries):
     runtime = build.modular_lib_folder() / "libKGENCompilerRTShared.so"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MODULAR_", "LD_"))}
@@ -196,8 +208,9 @@ def driver(tmp_path):
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
 def test_without_a_gpu_the_software_gpu_is_named():
     assert "MAX finds no GPU on this machine" in told_of_device()
-    text = 'failed to create device: No supported "gpu" device available.\n  CUDA information: Failed to open library'
-    assert "MAX finds no GPU on this machine" in known_reason(text)
+    # And what MAX itself says, to whoever does not ask first.
+    said = subprocess.run([sys.executable, "-c", OPEN_UNASKED], capture_output=True, text=True).stdout
+    assert "MAX finds no GPU on this machine" in explain(said), said
 
 
 def test_a_driver_that_is_too_old_is_named(driver):
@@ -267,6 +280,23 @@ def test_a_full_disk_is_explained(puzzle, monkeypatch):
     with pytest.raises(OSError) as caught:
         precompile("full", {"__init__.mojo": f"# {SEED}\n"})
     assert "The disk is full" in known_reason(str(caught.value))
+
+
+WRITE = """
+import os, sys
+from pathlib import Path
+if os.geteuid() == 0:
+    os.seteuid(65534)  # root may write anywhere
+try:
+    (Path(sys.argv[1]) / "op.mojo").write_text("")
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_cannot_be_written_to_is_named():
+    said = subprocess.run([sys.executable, "-c", WRITE, "/"], capture_output=True, text=True).stdout
+    assert "`/op.mojo` cannot be written" in explain(said), said
 
 
 def test_every_message_is_found_by_its_own_pattern_only_after_more_special_ones():
