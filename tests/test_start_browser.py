@@ -122,8 +122,21 @@ def test_help_that_waits_to_be_asked(lab, page: Page, puzzle, checkout):
             assert contrast(marked) > 4.5
         screenshot(page, f"reveal_{theme.lower()}")
 
+    # Of several errors the first is told, in the line that the cell has it in, and the others are folded.
+    run(page, "%%fill", f"%%fill p17\n{wrong.replace('grid_dim', 'grid').replace('block_dim', 'block')}")
+    expect(fill).to_contain_text("enqueue_function has no argument grid; did you mean grid_dim?")
+    expect(fill.locator("pre").first).to_contain_text("line 2:  ctx.enqueue_function[")
+    second = fill.locator("details").get_by_text("did you mean block_dim")
+    expect(second).not_to_be_visible()
+    fill.get_by_text("And 1 more error").click()
+    expect(second).to_be_visible()
+    fill.scroll_into_view_if_needed()
+    for theme in ("Dark", "Light"):
+        choose_theme(page, theme)
+        assert contrast(second) > 4.5
+        screenshot(page, f"diagnosis_{theme.lower()}")
+
     # The history brings any version back, and keeps what was there.
-    run(page, "%%fill", f"%%fill p17\n{wrong.replace('GRID', 'GRIDS')}")
     history = run(page, "p.reveal()", "p.history()")
     expect(history.locator("tbody tr")).to_have_count(3)
     expect(history.locator("tbody tr").first).to_contain_text("✗ failed")
