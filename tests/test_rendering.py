@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from workbook.notebook.rendering import source_html, verdict_html
-from workbook.verdict import FAILED, CaseResult, Verdict
+from workbook.verdict import FAILED, CaseResult, Verdict, quote_line
 
 
 def failed_case():
@@ -72,3 +72,11 @@ def test_of_many_rows_those_with_wrong_elements_are_shown():
     shown = text_of(verdict_html(Verdict("t1", FAILED, "1 of 1 cases differs.", cases=(case,))))
     assert "index 70, 0 70, 1" in shown
     assert "10 of 1000 elements are shown." in shown
+
+
+def test_the_caret_of_a_long_line_stands_where_one_sees_it():
+    code = "x = " + "a + " * 40 + "b"
+    quoted, caret = quote_line(3, code, len(code)).splitlines()
+    assert quoted.startswith("line 3:  … ") and quoted.endswith("a + b")
+    assert len(caret) == len(quoted) < 80
+    assert quoted[caret.index("^")] == "b"

@@ -65,7 +65,14 @@ def quote_line(number: int, text: str, column: int) -> Quote:
 def _with_caret(place: str, text: str, column: int) -> str:
     start = f"{place}  "
     before = max(column, 1) - 1
+    if before > LEGIBLE:  # a caret that one must scroll to is not seen
+        cut = before - LEGIBLE // 2
+        text, before = f"… {text[cut:]}", before - cut + len("… ")
     return f"{start}{text}\n{' ' * width(start + text[:before].ljust(before))}^"
+
+
+LEGIBLE = 70
+"""How many columns of a line of code are shown before its caret."""
 
 
 @dataclass(frozen=True)
