@@ -134,6 +134,8 @@ def test_a_kernel_without_its_guard_is_stopped(puzzle, workers):
 class WorkerThatDisagrees:
     """A device that gives the right outputs but for one element, and records nothing: as a real GPU may."""
 
+    device = "gpu"
+
     def __init__(self, worker):
         self.worker = worker
 
