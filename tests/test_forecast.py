@@ -42,6 +42,7 @@ def test_a_wrong_size_is_foreseen(id, old, new, says):
     ("id", "old", "new"),
     [
         ("t2", "Int32(size)", "Int32(size - 1)"),  # wrong, but not in its size
+        ("t2", "Int32(size),\n    grid_dim=ceildiv(size, TPB)", "Int32(1),\n    grid_dim=1"),  # wrong in both
         ("t2", "block_dim=TPB", "block_dim=output.size()"),  # cannot be read off
         ("t2", "ceildiv(size, TPB)", "10_000_000"),  # too large to be looked at in no time
         ("p17", "block_dim=TPB", "block_dim=(5, 3)"),  # rows of threads: not what a plan is about
