@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import compiled_ahead
 import pytest
 from browser import open_browser, serve_lab
+from compiled_ahead import ExecutorAhead
 from playwright.sync_api import Browser, Page
 
 from workbook import language, rooms
@@ -58,19 +60,29 @@ def puzzle() -> Puzzle:
 
 
 @pytest.fixture(scope="session")
-def worker() -> Iterator[Worker]:
+def worker(path_of_workers: Path) -> Iterator[Worker]:
     """One warm worker with the software GPU, as a notebook has it."""
-    worker = Worker("softgpu")
+    worker = Worker("softgpu", executor=ExecutorAhead)
     yield worker
     worker.close()
 
 
 @pytest.fixture(scope="session")
-def cpu_worker() -> Iterator[Worker]:
+def cpu_worker(path_of_workers: Path) -> Iterator[Worker]:
     """One warm worker with the CPU, for the puzzles that are checked on it too."""
-    worker = Worker("cpu")
+    worker = Worker("cpu", executor=ExecutorAhead)
     yield worker
     worker.close()
+
+
+@pytest.fixture(scope="session")
+def path_of_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where worker processes find the executor of the tests, and it alone: tests/softgpu would pass for the package."""
+    folder = tmp_path_factory.mktemp("path")
+    shutil.copy(compiled_ahead.__file__, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield folder
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""Every launch in wrong/ fails and is told why; every launch in right/ passes. Each one is really built and run."""
+"""Every launch in wrong/ fails and is told why; every launch in right/ passes. Each one is really built and run; MAX
+compiles those of a puzzle together, which takes hardly longer than one."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,7 @@ from torch_here import needs_torch
 from workbook import rooms
 from workbook.check import check_op
 from workbook.notebook import vector_widths
-from workbook.puzzles import all_puzzles, find_puzzle
+from workbook.puzzles import Variant, all_puzzles, find_puzzle
 from workbook.region import replace_region
 from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED
 from workbook.what_if.forecast import forecast
@@ -18,9 +20,41 @@ SEED = 20261120
 
 @pytest.fixture
 def workers(request, puzzle):
+    return workers_for(request, puzzle)
+
+
+def workers_for(request, puzzle):
     """The workers of a check, as a notebook has them on a machine without a GPU."""
     names = ["cpu_worker", "worker"] if puzzle.also_on_cpu else ["worker"]
     return [request.getfixturevalue(name) for name in names]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_ahead(request):
+    """What the tests of wrong/ and right/ must have MAX compile, compiled at once for each puzzle and device."""
+    for id, texts in texts_to_compile(request).items():
+        puzzle = find_puzzle(id)
+        for worker in workers_for(request, puzzle):
+            worker.ask((id, sorted(texts)), lambda stage: None)
+
+
+def texts_to_compile(request):
+    """The attempts of the tests that were selected, of each puzzle: those that neither lint nor Mojo stops."""
+    texts = defaultdict(set)
+    for item in request.session.items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        launch = parameters.get("mistake") or parameters.get("variant")
+        if launch is None or parameters["puzzle"].fills == "torch":
+            continue
+        if isinstance(launch, Variant) or launch.caught_by in ("driver", "check"):
+            puzzle = parameters["puzzle"]
+            texts[puzzle.id].add(replace_region(puzzle.solution_file.read_text(), code_of(puzzle, launch)))
+    return texts
+
+
+def code_of(puzzle, launch):
+    room = "right" if isinstance(launch, Variant) else "wrong"
+    return (rooms.SOLUTIONS / puzzle.id / room / launch.file).read_text()
 
 
 def verdict_on(puzzle, code, workers):
@@ -43,7 +77,7 @@ def every(room):
 
 @pytest.mark.parametrize("puzzle, mistake", every("wrong"))
 def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, workers):
-    code = (rooms.SOLUTIONS / puzzle.id / "wrong" / mistake.file).read_text()
+    code = code_of(puzzle, mistake)
     verdict = verdict_on(puzzle, code, workers)
     assert verdict.outcome == FAILED
     assert verdict.stage == mistake.caught_by, verdict
@@ -58,8 +92,7 @@ def test_a_wrong_launch_fails_and_says_why(puzzle, mistake, workers):
 
 @pytest.mark.parametrize("puzzle, variant", every("right"))
 def test_a_right_launch_passes(puzzle, variant, workers):
-    code = (rooms.SOLUTIONS / puzzle.id / "right" / variant.file).read_text()
-    verdict = verdict_on(puzzle, code, workers)
+    verdict = verdict_on(puzzle, code_of(puzzle, variant), workers)
     assert verdict.outcome == PASSED, verdict
     if variant.remark:
         assert any(variant.remark in remark for remark in verdict.remarks), verdict

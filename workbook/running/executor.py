@@ -11,14 +11,15 @@ import numpy as np
 import softgpu
 from softgpu import Racecheck, Severity, Trace
 from softgpu.machine import Launch
-from workbook.puzzles import Puzzle, find_puzzle, python_side
+from workbook.puzzles import Arrays, Puzzle, PythonSide, find_puzzle, python_side
 from workbook.running.devices import describe_device, open_device
 from workbook.running.execution import BufferPlace, Cases, Clock, Execution, Failure, Fault, Outcome, full_text
-from workbook.running.mojo_compiler import Diagnostic, MojoCompileError, precompile_kernels, precompile_op
+from workbook.running.mojo_compiler import MojoCompileError, precompile_kernels, precompile_op
 from workbook.running.tracebacks import stopped_in
 
 if TYPE_CHECKING:
     from max.driver import Buffer
+    from max.engine import Model
 
     from softgpu.driver import Launcher
 
@@ -37,6 +38,14 @@ class Outcomes(Racecheck):
         error = launch.failure
         fault = Fault.of(error) if isinstance(error, softgpu.MemoryFault) else None
         self.launches.append(Outcome(races, str(error or ""), fault))
+
+
+class NotCompiled(Exception):
+    """There is no graph to run, and `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 class Executor:
@@ -79,30 +88,10 @@ class Executor:
             return replace(execution, failure=python_failure(puzzle, error))
         execution = replace(execution, cases=cases, expected=expected)
         clock = Clock()
-
-        def failed(stage: str, text: str, diagnostics: Sequence[Diagnostic] = ()) -> Execution:
-            return replace(execution, failure=Failure(stage, text, tuple(diagnostics)), seconds=clock.seconds)
-
-        progress("precompile")
         try:
-            kernels = precompile_kernels()
-            op = precompile_op(puzzle.id, op_text, kernels)
-        except MojoCompileError as error:
-            return failed("precompile", error.raw, error.diagnostics)
-        except OSError as error:
-            return failed("system", str(error))
-        clock.lap("precompile")
-
-        progress("graph")
-        try:
-            graph = python.build_graph(cases, self.device, [kernels, op])
-        except Exception as error:
-            return replace(execution, failure=python_failure(puzzle, error), seconds=clock.seconds)
-        try:
-            model = self.session.load(graph)
-        except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
-            return failed("graph", full_text(error))
-        clock.lap("graph")
+            model = self.compile(puzzle, python, cases, op_text, clock, progress)
+        except NotCompiled as error:
+            return replace(execution, failure=error.failure, seconds=clock.seconds)
 
         progress("run")
         inputs = [[self._on_device(array) for array in case] for case in cases]
@@ -135,6 +124,38 @@ class Executor:
             outcomes=tuple(self.outcomes.launches),
             seconds=clock.seconds,
         )
+
+    def compile(
+        self,
+        puzzle: Puzzle,
+        python: PythonSide,
+        cases: Sequence[Arrays],
+        op_text: str,
+        clock: Clock,
+        progress: Callable[[str], None],
+    ) -> Model:
+        """The graph that calls an op for every case, ready to run. Raises NotCompiled."""
+        progress("precompile")
+        try:
+            kernels = precompile_kernels()
+            op = precompile_op(puzzle.id, op_text, kernels)
+        except MojoCompileError as error:
+            raise NotCompiled(Failure("precompile", error.raw, tuple(error.diagnostics))) from error
+        except OSError as error:
+            raise NotCompiled(Failure("system", str(error))) from error
+        clock.lap("precompile")
+
+        progress("graph")
+        try:
+            graph = python.build_graph(cases, self.device, [kernels, op])
+        except Exception as error:
+            raise NotCompiled(python_failure(puzzle, error)) from error
+        try:
+            model = self.session.load(graph)
+        except Exception as error:  # MAX raises ValueError and RuntimeError, with Mojo's output as text
+            raise NotCompiled(Failure("graph", full_text(error))) from error
+        clock.lap("graph")
+        return model
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
         """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
