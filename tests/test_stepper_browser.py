@@ -152,6 +152,22 @@ def test_outside_of_an_array_and_a_fault(show):
     page.screenshot(path=screenshots() / "stepper_fault.png")
 
 
+OVERFLOWING = """cells => cells.flatMap((cell) => {
+    const box = cell.querySelector("rect").getBBox();
+    return [...cell.querySelectorAll("text")].filter((text) => text.textContent).filter((text) => {
+        const { x, width } = text.getBBox();
+        return x < box.x + 2 || x + width > box.x + box.width - 2;
+    }).map((text) => text.textContent);
+})"""
+
+
+@pytest.mark.parametrize("launch", [{"grid": 3, "block": 10}, {"block": 20}], ids=["never", "outside"])
+def test_words_stay_in_their_slots_where_these_are_narrowest(show, page, launch):
+    page.set_viewport_size({"width": 660, "height": 1000})
+    page = show(wrong=conv1d(**launch))
+    assert page.locator(".drawing .cell").evaluate_all(OVERFLOWING) == []
+
+
 def test_a_race_is_joined(page, tmp_path):
     racecheck = Racecheck()
     view = copy(

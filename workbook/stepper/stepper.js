@@ -613,9 +613,9 @@ function makeScene(launch, shown, available, id, say) {
       const column = isNear ? index : inLine ? array.count + 0.5 + number : Math.min(perRow, array.count) + 0.5;
       const x = x0 + column * across + (isNear ? 2 : 0), top = y + (inLine ? 0 : number * 24);
       const made = box({ kind: "element", array, index }, x, top, isNear ? size - 4 : size, Math.max(down, 22), "outside");
-      write(line(made, 14, "value"), `[${index}]`, size);
+      write(line(made, 14, "value"), `[${index}]`, made.across);
       const users = [...(array.history.get(index) ?? []), ...(array.readers.get(index) ?? [])].map((one) => one.thread);
-      if (down > 30 && users.length) write(line(made, 28, "writer"), `t${runs(users)}`, size);
+      if (down > 30 && users.length) write(line(made, 28, "writer"), `t${runs(users)}`, made.across);
       made.update = (moment, hot) => setKind(made, `outside${hot ? " hot" : ""}`);
       right = Math.max(right, x + size);
     });
@@ -890,7 +890,7 @@ const setKind = (made, kind) => {
 
 // Letters are made narrower, not smaller, where a text would not fit.
 function squeeze(node, across) {
-  const room = across - 5, content = node.textContent;
+  const room = across - 7, content = node.textContent;
   if (content.length * WIDE_LETTER > room && widthOf(content) > room) {
     node.setAttribute("textLength", room);
     node.setAttribute("lengthAdjust", "spacingAndGlyphs");
