@@ -168,6 +168,38 @@ def test_words_stay_in_their_slots_where_these_are_narrowest(show, page, launch)
     assert page.locator(".drawing .cell").evaluate_all(OVERFLOWING) == []
 
 
+def test_a_picture_that_is_wider_than_the_page(show, page):
+    """It scrolls by itself, and by keys; what need not be out of sight is in sight."""
+    page.set_viewport_size({"width": 660, "height": 1000})
+    page = show(wrong=conv1d(grid=3, block=10))
+    weights = page.locator(".drawing text", has_text="weights").evaluate_all(
+        "texts => texts.map((text) => text.getBoundingClientRect().right)"
+    )
+    assert max(weights[2:4]) < 500  # of block 1: before its tile, as there would be no room after it
+
+    scrolled = "document.querySelector('.drawing').scrollLeft"
+    assert page.evaluate(scrolled) == 0
+    page.locator(".slide input").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{scrolled} > 0")
+    assert page.locator(".count").inner_text() == "step 16 of 16"
+    page.evaluate(f"{scrolled} = 0")
+    page.get_by_label("Follow").select_option("block 2, thread 5")
+    assert page.evaluate(scrolled) > 0
+
+
+def test_keys_scroll_the_source_where_it_has_the_focus(show):
+    page = show(right=conv1d())
+    source = page.locator(".source pre")
+    source.focus()
+    before = source.evaluate("node => node.scrollTop")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(f"document.querySelector('.source pre').scrollTop > {before}")
+    assert page.locator(".count").inner_text() == "step 16 of 16"
+
+
 def test_a_race_is_joined(page, tmp_path):
     racecheck = Racecheck()
     view = copy(

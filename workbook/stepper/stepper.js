@@ -73,6 +73,8 @@ export function mount(root, data, onAsk = null) {
   blocks.parentElement.after(ask);
 
   root.addEventListener("keydown", (event) => {
+    const scrolls = event.target === drawing || event.target.closest("pre"); // by the keys that would step
+    if (scrolls && event.key !== "Escape") return;
     if (event.target.closest("select, .ask") || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       ArrowRight: () => go(position + 1),
@@ -190,7 +192,6 @@ export function mount(root, data, onAsk = null) {
     const cell = { kind: "element", array: launch.output, index };
     keep({ ...(thread ?? cell), why: output.why, made: cell });
     go(last ? moments.indexOf(last.moment) + 1 : moments.length);
-    drawing.querySelector(".selected")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   const choose = (entity) => keep(same(entity, chosen) ? null : entity);
@@ -199,6 +200,7 @@ export function mount(root, data, onAsk = null) {
     chosen = entity;
     follow.value = chosen?.kind === "thread" ? `${chosen.block} ${chosen.thread}` : "";
     showArrows();
+    drawing.querySelector(".selected")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   // ---- The source
@@ -676,19 +678,21 @@ function makeScene(launch, shown, available, id, say) {
     y += used + 6;
   }
 
-  // The first shared array, and where there is room beside it the others.
+  // The first shared array, and where there is room beside it the others: after it, or before it if that needs no scrolling.
   function drawArrays(block, x0, before) {
     const [first, ...others] = block.shared;
     const top = y;
     let bottom = drawShared(first, block, x0, before);
+    const seen = start + Math.floor(room / cell);
     let left = block.first - 2, beyond = block.first + columnsOf(first) + 3;
     for (const array of others) {
       const columns = columnsOf(array);
-      if (aligned && beyond + columns <= end) {
+      const fitsLeft = aligned && left - columns - 3 >= start;
+      if (aligned && beyond + columns <= (fitsLeft ? Math.min(end, seen) : end)) {
         y = top;
         drawShared(array, block, columnX(beyond), before);
         beyond += columns + 3;
-      } else if (aligned && left - columns - 3 >= start) {
+      } else if (fitsLeft) {
         y = top;
         drawShared(array, block, columnX(left - columns), before);
         left -= columns + 3;
