@@ -43,3 +43,8 @@ def test_the_first_thing_that_is_told(code):
 def test_a_right_call_passes():
     assert lint_torch(read_region(PROGRAM).code, PROGRAM, {}) == []
     assert lint_torch(f"{MADE}{CALL}{TENSORS}\nreturn output  # “quoted”", PROGRAM, {}) == []
+
+
+def test_a_comment_in_the_first_column_is_no_mistake():
+    program = PROGRAM.replace("# >>> your code\n", "# >>> your code\n# a note\n")
+    assert lint_torch(read_region(program).code, program, {}) == []

@@ -1,6 +1,6 @@
 """The marked region of a puzzle's file: the lines that the learner fills in."""
 
-import textwrap
+import os
 from dataclasses import dataclass
 
 from workbook.language import _
@@ -16,26 +16,31 @@ class RegionError(ValueError):
 @dataclass(frozen=True)
 class Region:
     code: str
-    """The learner's lines, without the indentation that they have in the file."""
+    """The learner's lines, without the indentation that all of them have in the file."""
     first_line: int
     """Line of the file, from 1, that the first line of `code` stands in."""
     indentation: int
-    """Columns that every line of `code` is indented by in the file."""
+    """Columns that are left out of every line of `code`."""
+
+    @property
+    def lines(self) -> list[str]:
+        return self.code.split("\n") if self.code else []
 
 
 def read_region(text: str) -> Region:
-    lines = text.splitlines()
+    lines = text.split("\n")  # as Mojo and editors count them; `splitlines` also breaks at rarer characters
     begin, end = _marker_lines(lines)
-    indentation = len(lines[begin]) - len(lines[begin].lstrip())
-    inside = textwrap.dedent("\n".join(lines[begin + 1 : end]))
-    return Region(inside.strip("\n"), begin + 2 + _blank_lines(inside), indentation)
+    inside = lines[begin + 1 : end]
+    code = _without_margin(inside)
+    return Region(code.strip("\n"), begin + 2 + _blank_lines(code), len(_margin(inside)))
 
 
 def first_line_in_cell(cell: str) -> int:
     """The line of a `%%fill` cell, as JupyterLab counts them, that its code begins in; `cell` is what follows the line
     with the magic, which is the first."""
-    is_copied_with_markers = BEGIN in cell and END in cell
-    return 1 + read_region(cell).first_line if is_copied_with_markers else 2 + _blank_lines(textwrap.dedent(cell))
+    if BEGIN in cell and END in cell:  # it was copied with the markers
+        return 1 + read_region(cell).first_line
+    return 2 + _blank_lines(_without_margin(cell.split("\n")))
 
 
 def _blank_lines(text: str) -> int:
@@ -45,11 +50,29 @@ def _blank_lines(text: str) -> int:
 
 def replace_region(text: str, code: str) -> str:
     """The text with other code in its region, indented as the markers are."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     begin, end = _marker_lines(lines)
-    margin = lines[begin][: len(lines[begin]) - len(lines[begin].lstrip())]
-    inside = textwrap.indent(textwrap.dedent(code).strip("\n"), margin).splitlines()
-    return "\n".join([*lines[: begin + 1], *inside, *lines[end:]]) + "\n"
+    margin = _white_space_before(lines[begin])
+    inside = _without_margin(code.split("\n")).strip("\n")
+    indented = [margin + line if line else "" for line in inside.split("\n")] if inside else []
+    return "\n".join([*lines[: begin + 1], *indented, *lines[end:]])
+
+
+def _without_margin(lines: list[str]) -> str:
+    """The lines as one text, without the white space that they have in common."""
+    margin = _margin(lines)
+    return "\n".join(line.removeprefix(margin) if line.strip() else "" for line in lines)
+
+
+def _margin(lines: list[str]) -> str:
+    """The white space that all lines begin with. A comment counts only among comments: it may begin in any column."""
+    written = [line for line in lines if line.strip()]
+    code = [line for line in written if not line.lstrip().startswith("#")]
+    return os.path.commonprefix([_white_space_before(line) for line in code or written])  # noqa: RUF071 - of letters
+
+
+def _white_space_before(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _marker_lines(lines: list[str]) -> tuple[int, int]:

@@ -46,7 +46,7 @@ class CodeLine(Quote):
     @classmethod
     def of(cls, region: Region, file: str, own: int, column: int) -> CodeLine:
         """Line `own` of a file's marked region; the column counts from 1, without the region's indentation."""
-        code = region.code.splitlines()[own - 1]
+        code = region.lines[own - 1]
         place = _("{file}, line {line}:").format(file=file, line=region.first_line + own - 1)
         line = cls(_with_caret(place, code, column))
         line.own, line.code, line.column = own, code, column

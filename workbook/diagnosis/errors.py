@@ -42,9 +42,8 @@ def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
 def explain_program_error(failure: Failure, region: Region) -> tuple[str, ...]:
     """The same for what stopped the learner's own Python: its diagnostic says it in a sentence already."""
     (stopped,) = failure.diagnostics
-    code = region.code.splitlines()
     own_line = stopped.line - region.first_line + 1
-    quote = [CodeLine.of(region, stopped.file, own_line, 1)] if 1 <= own_line <= len(code) else []
+    quote = [CodeLine.of(region, stopped.file, own_line, 1)] if 1 <= own_line <= len(region.lines) else []
     return (stopped.message, *stopped.notes, *quote)
 
 
@@ -98,9 +97,8 @@ def _explain_instantiation(text: str, region: Region) -> tuple[str, ...]:
 
 def _place(region: Region, file: str, line: int, column: int, source: str) -> str:
     """The line that an error points at."""
-    code = region.code.splitlines()
     own_line = line - region.first_line + 1
-    if file == "op.mojo" and 1 <= own_line <= len(code):
+    if file == "op.mojo" and 1 <= own_line <= len(region.lines):
         return CodeLine.of(region, file, own_line, column - region.indentation)
     place = _("{file}, line {line}:").format(file=file, line=line)
     return Quote(f"{place}  {source.strip()}")

@@ -39,5 +39,5 @@ def _line(view: LaunchView, op_text: str, ptx_line: int) -> str:
     if known is None or instruction.index not in known[1]:
         return _("line {line} of its PTX (`{code}`)").format(line=ptx_line, code=instruction.text)
     source, line = known[0], known[1][instruction.index]
-    code = source.text.splitlines()[line - 1].strip()
+    code = source.text.split("\n")[line - 1].strip()
     return _("line {line} of {file} (`{code}`)").format(line=line, file=source.name, code=code)

@@ -316,7 +316,7 @@ def foreign_character(region: Region) -> Iterator[Finding]:
 
 def _foreign(character: str, at: Token) -> Finding:
     meant = LOOK_ALIKES.get(character) or unicodedata.normalize("NFKC", character)
-    if unicodedata.category(character) in ("Zs", "Cf"):
+    if unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf"):
         name = unicodedata.name(character, "").lower()
         message = _("Here stands an invisible character that Mojo does not read ({name}): delete it, or type a space.")
         return make_finding("foreign-character", at, message, name=name)

@@ -123,14 +123,14 @@ def lint_torch(region: str, program: str, kernel_texts: Mapping[str, str]) -> li
         code = Code(region, program)
     except SyntaxError as error:
         text = _not_python(region, error)
-        return [Finding("syntax", text, min(error.lineno or 1, len(region.splitlines())), error.offset or 1)]
+        return [Finding("syntax", text, min(error.lineno or 1, len(region.split("\n"))), error.offset or 1)]
     found = {(finding.line, finding.column): finding for rule in reversed(RULES) for finding in rule(code)}
     return sorted(found.values(), key=lambda finding: (finding.line, finding.column))
 
 
 def _not_python(region: str, error: SyntaxError) -> str:
     """What is wrong with a line that Python cannot read; in its own words only where they are not vague."""
-    lines = region.splitlines()
+    lines = region.split("\n")
     line = lines[min(error.lineno or 1, len(lines)) - 1].strip()
     first = line.partition(" ")[0]
     if line.startswith("```"):
