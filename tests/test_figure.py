@@ -103,6 +103,13 @@ def test_a_read_past_the_tile_is_drawn_outside_of_it():
     assert len(outside) == 1 and outside[0].get_x() == pytest.approx(slots[17].get_x() + 1)
 
 
+def test_who_wrote_past_the_tile_is_not_said_to_have_read_there():
+    drawn = figure(conv1d(block=20), block=1)  # its threads 18 and 19 have no output to compute
+    height = {text.get_text(): text.get_position()[1] for text in drawn.axes[0].texts if "by thread" in text.get_text()}
+    red = [text for text in drawn.axes[0].texts if text.get_text() in ("18", "19") and text.get_color() == WRONG.edge]
+    assert {text.get_position()[1] for text in red} == {height["written by thread"]} and len(red) == 2
+
+
 def test_swapped_buffers_show_the_output_on_top():
     drawn = figure(conv1d(arguments=("input", "output", "kernel")))
     assert kinds(drawn)["output element"] == 28

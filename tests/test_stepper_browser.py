@@ -145,6 +145,9 @@ def test_outputs_of_blocks_that_are_not_drawn_are_not_missing(show):
 def test_outside_of_an_array_and_a_fault(show):
     page = show(outside=conv1d(block=16))
     assert page.locator(".drawing .cell.outside").all_text_contents() == ["[18]t15"]
+    page = show(both=conv1d(block=20))  # of block 0, above its barrier who wrote, below it who read, or tried to
+    below = ["[18]t15–18", "[19]t16–19", "[20]t17–19", "[21]t18–19", "[22]"]
+    assert page.locator(".drawing .cell.outside").all_text_contents()[:7] == ["[18]t18", "[19]t19", *below]
     page = show(fault=vector_addition(told_size=20))
     assert "thread 1 tries to read lhs[17]. The launch was stopped here." in sentence(page)
     assert page.locator(".drawing .cell.outside").all_text_contents() == ["[17]"]

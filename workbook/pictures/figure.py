@@ -241,6 +241,7 @@ def _draw_writers(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
             6.5,
             WRONG.edge if twice else INK,
         )
+    _draw_overrunning(sheet, block, array, is_store=True)
     sheet.label(_("written by thread"), sheet.y + 0.15)
     sheet.y += 0.4
 
@@ -304,12 +305,19 @@ def _draw_readers(sheet: Sheet, block: BlockView, array: SharedArray) -> None:
     for number, slot in enumerate(array.slots):
         colour = WRONG.edge if slot.read_unwritten else INK
         sheet.in_column(block.first + number, sheet.y + 0.15, ranges(slot.readers), 6.5, colour)
-    outside = {overrun.slot for overrun in array.overruns}
-    for number in outside:
-        threads = sorted({overrun.thread for overrun in array.overruns if overrun.slot == number})
-        sheet.in_column(block.first + number, sheet.y + 0.15, ranges(threads), 6.5, WRONG.edge)
+    _draw_overrunning(sheet, block, array, is_store=False)
     sheet.label(_("read by threads"), sheet.y + 0.15)
     sheet.y += 0.6
+
+
+def _draw_overrunning(sheet: Sheet, block: BlockView, array: SharedArray, is_store: bool) -> None:
+    """The threads that wrote, or read, slots that the array does not have."""
+    threads: dict[int, set[int]] = defaultdict(set)
+    for overrun in array.overruns:
+        if overrun.slot >= 0 and overrun.is_store == is_store:
+            threads[overrun.slot].add(overrun.thread)
+    for number, of_slot in threads.items():
+        sheet.in_column(block.first + number, sheet.y + 0.15, ranges(sorted(of_slot)), 6.5, WRONG.edge)
 
 
 def _draw_threads(sheet: Sheet, view: LaunchView, block: BlockView) -> None:

@@ -441,6 +441,8 @@ function prepare(raw) {
   return launch;
 }
 
+const usersOf = (array, index) => [...(array.history.get(index) ?? []), ...(array.readers.get(index) ?? [])];
+
 const lastBarrier = (launch, block, moment) => launch.steps.findLast((step) => step.kind === "barrier" && step.block === block && step.moment <= moment)?.moment;
 
 // The arrows of a thread or a cell, as pairs of entities: what happened in this moment, and (`past`) before.
@@ -602,12 +604,12 @@ function makeScene(launch, shown, available, id, say) {
         made.update = extra.numpy ? () => {} : globalUpdate(made, array, index, value, two ? line(made, 30, "writer") : null);
       }
     });
-    if (!extra.numpy) drawOutside(array, [...array.outside], aligned ? columnX(0) : MARGIN, across, down, perRow);
+    if (!extra.numpy) drawOutside(array, [...array.outside], (index) => usersOf(array, index), aligned ? columnX(0) : MARGIN, across, down, perRow);
     y += used + (aligned && extra.numpy ? 2 : 6);
   }
 
   // Elements that an array does not have, but that were asked for: beside it, where they would be, or at its end.
-  function drawOutside(array, indices, x0, across, down, perRow) {
+  function drawOutside(array, indices, users, x0, across, down, perRow) {
     const size = Math.max(across, 26);
     indices.sort((one, other) => one - other).slice(0, 12).forEach((index, number) => {
       const inLine = perRow === Infinity;
@@ -616,9 +618,9 @@ function makeScene(launch, shown, available, id, say) {
       const x = x0 + column * across + (isNear ? 2 : 0), top = y + (inLine ? 0 : number * 24);
       const made = box({ kind: "element", array, index }, x, top, isNear ? size - 4 : size, Math.max(down, 22), "outside");
       write(line(made, 14, "value"), `[${index}]`, made.across);
-      const users = [...(array.history.get(index) ?? []), ...(array.readers.get(index) ?? [])].map((one) => one.thread);
-      if (down > 30 && users.length) write(line(made, 28, "writer"), `t${runs(users)}`, made.across);
-      made.update = (moment, hot) => setKind(made, `outside${hot ? " hot" : ""}`);
+      const threads = users(index).map((one) => one.thread);
+      if (down > 30 && threads.length) write(line(made, 28, "writer"), `t${runs(threads)}`, made.across);
+      made.update = (moment, hot) => setKind(made, `outside${hot ? ` hot ${hot}` : ""}`);
       right = Math.max(right, x + size);
     });
   }
@@ -734,8 +736,11 @@ function makeScene(launch, shown, available, id, say) {
         else write(who, waits ? "" : runs((array.readers.get(index) ?? []).filter((one) => one.moment <= moment).map((one) => one.thread)), across);
       };
     });
-    // Above the barrier stands what was written, below it what was read.
-    drawOutside(array, [...array.outside].filter((index) => !before || array.history.has(index)), x0, across, down, perRow);
+    // Above the barrier stands who wrote, below it who read.
+    const hasBarrier = block.barriers > 0;
+    const users = (index) => (!hasBarrier ? usersOf(array, index) : (before ? array.history : array.readers).get(index) ?? []);
+    const isHere = (index) => users(index).length || (!before && !array.history.has(index)); // nobody got to what ended the launch
+    drawOutside(array, [...array.outside].filter(isHere), users, x0, across, down, perRow);
     y += used + 2;
     if (aligned && before === (block.barriers > 0)) {
       for (let index = 0; index < array.count; index++) text(x0 + (index + 0.5) * cell, y + 9, `[${index}]`, "index");
