@@ -37,6 +37,13 @@ def show(page: Page, tmp_path, puzzle, monkeypatch):
     assert not problems
 
 
+def open_page_of(page, folder, view, blocks=None):
+    launch = {"name": "", **launch_data(view, blocks=blocks)}
+    file = folder / "page.html"
+    file.write_text(widget.page_of({"strings": widget.strings(), "selected": 0, "launches": [launch]}, "page"))
+    page.goto(file.as_uri())
+
+
 def sentence(page):
     return page.locator(".sentence").inner_text()
 
@@ -142,6 +149,15 @@ def test_outputs_of_blocks_that_are_not_drawn_are_not_missing(show):
     assert "written by a block that is not drawn" in page.locator(".detail").inner_text()
 
 
+def test_a_block_that_did_nothing_stands_at_the_end_of_the_launch(show, tmp_path):
+    page = show(idle=vector_addition(grid=3))
+    page.get_by_label("Block", exact=True).select_option("block 2")
+    assert sentence(page) == "There is no step to show: no thread read or wrote anything."
+    open_page_of(page, tmp_path, vector_addition(100, grid=9), blocks=[8])
+    assert sentence(page) == "There is no step to show: no thread read or wrote anything."
+    assert page.locator(".drawing .cell.right.elsewhere").count() == 100
+
+
 def test_outside_of_an_array_and_a_fault(show):
     page = show(outside=conv1d(block=16))
     assert page.locator(".drawing .cell.outside").all_text_contents() == ["[18]t15"]
@@ -208,10 +224,7 @@ def test_a_race_is_joined(page, tmp_path):
     view = copy(
         grid=1, block=64, count=64, body="st.shared.b32 [%r8], %r9;\nxor.b32 %r8, %r8, 128;", observers=[racecheck]
     )
-    launch = {"name": "race", **launch_data(view)}
-    file = tmp_path / "race.html"
-    file.write_text(widget.page_of({"strings": widget.strings(), "selected": 0, "launches": [launch]}, "race"))
-    page.goto(file.as_uri())
+    open_page_of(page, tmp_path, view)
     assert page.locator(".races path").count() == page.locator(".races rect").count() == 1
     assert "Race: thread" in page.locator(".remarks").inner_text()
 

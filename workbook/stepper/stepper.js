@@ -127,7 +127,7 @@ export function mount(root, data, onAsk = null) {
   }
 
   const isShown = (step) => shown === null || step.block === shown;
-  const now = () => (position === 0 ? -1 : moments[position - 1]);
+  const now = () => (!moments.length ? Infinity : position === 0 ? -1 : moments[position - 1]); // without steps it is over
   const currentSteps = () => (position === 0 ? [] : launch.byMoment.get(now()).filter(isShown));
 
   function go(wanted) {
@@ -137,9 +137,10 @@ export function mount(root, data, onAsk = null) {
     slider.value = position;
     const steps = currentSteps();
     const texts = steps.map((step) => step.text);
-    slider.setAttribute("aria-valuetext", texts.join(" ") || say("before"));
+    const before = say(moments.length ? "before" : "nothing");
+    slider.setAttribute("aria-valuetext", texts.join(" ") || before);
     count.textContent = say("count", { step: position, steps: moments.length });
-    sentence.replaceChildren(...(texts.length ? texts : [say("before")]).map((text, number) => html("div", { class: steps[number]?.kind === "fault" || steps[number]?.unwritten ? "alarm" : "" }, text)));
+    sentence.replaceChildren(...(texts.length ? texts : [before]).map((text, number) => html("div", { class: steps[number]?.kind === "fault" || steps[number]?.unwritten ? "alarm" : "" }, text)));
     scene.at(now(), steps);
     timeline.lastChild?.setAttribute("x", timelineX(position) - 1.5);
     showLine(steps);

@@ -182,6 +182,7 @@ def strings() -> dict[str, Any]:
         "step_slider": _("Step"),
         "count": _("step {step} of {steps}"),
         "before": _("Before the first step: no thread has read or written anything."),
+        "nothing": _("There is no step to show: no thread read or wrote anything."),
         "hint": _("Point at a thread or a cell to see its arrows; click to keep them."),
         "more": _("and {count} more"),
         "grid": _("grid"),
