@@ -13,16 +13,19 @@ from launches import case_of, conv1d
 
 from softgpu.driver import build
 from workbook import rooms
-from workbook.check import check_op
+from workbook.check import check_op, judge
 from workbook.diagnosis.errors import explain_compile_error, further_errors
 from workbook.diagnosis.launches import explain_wrong_output
 from workbook.diagnosis.messages import MESSAGES, explain, find_message, known_reason
+from workbook.learner import progress
 from workbook.notebook.rendering import verdict_html
 from workbook.region import first_line_in_cell, read_region, replace_region
-from workbook.running.execution import Failure
+from workbook.running import mojo_compiler
+from workbook.running.execution import Execution, Failure
+from workbook.running.executor import NotCompiled, precompiled
 from workbook.running.mojo_compiler import MojoCompileError, precompile, precompile_kernels, precompile_op
 from workbook.running.worker import Worker
-from workbook.verdict import FAILED, CodeLine, Verdict
+from workbook.verdict import FAILED, STOPPED, CodeLine, Verdict
 
 SEED = 20261121
 
@@ -280,6 +283,22 @@ def test_a_full_disk_is_explained(puzzle, monkeypatch):
     with pytest.raises(OSError) as caught:
         precompile("full", {"__init__.mojo": f"# {SEED}\n"})
     assert "The disk is full" in known_reason(str(caught.value))
+
+
+@pytest.mark.parametrize(("said", "told"), [("", "status -9"), ("LLVM ERROR: No space left on device", "disk is full")])
+def test_a_mojo_that_is_ended_says_nothing_of_the_attempt(puzzle, monkeypatch, said, told):
+    def end(command, **options):
+        return subprocess.CompletedProcess(command, -9, stdout="", stderr=said)
+
+    monkeypatch.setattr(mojo_compiler, "subprocess_run_mojo", end)
+    with pytest.raises(NotCompiled) as caught:
+        precompiled(puzzle, f"# {SEED}")
+    text = puzzle.solution_file.read_text()
+    verdict = judge(puzzle, text, Execution("softgpu", (), (), failure=caught.value.failure))
+    assert verdict.outcome == STOPPED
+    assert told in verdict.headline
+    progress.record(puzzle, text, verdict)
+    assert progress.of(puzzle).attempts == 0, "it is no attempt that failed"
 
 
 WRITE = """

@@ -14,6 +14,7 @@ from workbook.diagnosis.errors import (
     explain_program_error,
     explain_python_error,
     explain_run_error,
+    explain_system_error,
     further_errors,
 )
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks, with_faults_in_words
@@ -127,6 +128,8 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
     if failure is not None and failure.stage == "program":
         headline, *details = explain_program_error(failure, read_region(op_text))
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="check", raw=failure.text)
+    if failure is not None and failure.stage == "system":
+        return Verdict(puzzle.id, STOPPED, explain_system_error(failure.text), stage="compiler", raw=failure.text)
     if failure is not None and failure.stage == "python":
         headline, *details = explain_python_error(failure)
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="compiler", raw=failure.text)

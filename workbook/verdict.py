@@ -19,7 +19,7 @@ PASSED = "passed"
 FAILED = "failed"
 NOT_ATTEMPTED = "not attempted"
 STOPPED = "stopped"
-"""The attempt was not finished: interrupted, or its worker was lost. It says nothing of the launch."""
+"""The attempt was not finished: interrupted, its worker lost, the disk full. It says nothing of the launch."""
 
 SYMBOLS = {PASSED: "✓", FAILED: "✗", NOT_ATTEMPTED: "○", STOPPED: "■"}
 TITLES = {

@@ -69,11 +69,9 @@ def _run(puzzle: Puzzle, kind: str, solution: bool) -> int:
 
 
 def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
-    from workbook.diagnosis.errors import explain_compile_error
+    from workbook.diagnosis.errors import explain_compile_error, explain_system_error
     from workbook.region import read_region
-    from workbook.running.execution import Failure
-    from workbook.running.executor import Executor
-    from workbook.running.mojo_compiler import MojoCompileError
+    from workbook.running.executor import Executor, NotCompiled
 
     # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -82,9 +80,11 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     print(_("Device: {device}").format(device=describe_device(kind)), flush=True)
     try:
         executor.run_main(puzzle.id, op_text)
-    except MojoCompileError as error:
-        failure = Failure("precompile", error.raw, tuple(error.diagnostics))
-        print("\n".join(explain_compile_error(failure, read_region(op_text))))
+    except NotCompiled as error:
+        if error.failure.stage == "system":
+            print(explain_system_error(error.failure.text))
+            return exit_codes.GIVEN_UP
+        print("\n".join(explain_compile_error(error.failure, read_region(op_text))))
         return exit_codes.WRONG
     except AssertionError as error:
         print(_("Verification failed: {reason}").format(reason=str(error).strip()), _where_and_why(puzzle), sep="\n")

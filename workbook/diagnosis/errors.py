@@ -19,8 +19,6 @@ def explain_compile_error(failure: Failure, region: Region) -> tuple[str, ...]:
     """A headline, then the learner's line and what else is known."""
     if failure.diagnostics:
         return _explain_diagnostic(failure.diagnostics[0], region)
-    if failure.stage == "system":
-        return (explain_system_error(failure.text),)
     return _explain_instantiation(failure.text, region)
 
 
@@ -65,7 +63,7 @@ def explain_python_error(failure: Failure) -> tuple[str, ...]:
 
 def explain_system_error(text: str) -> str:
     """What the machine could not do, while something was compiled."""
-    return known_reason(text) or _("This machine stopped the compilation: {reason}.").format(reason=text)
+    return known_reason(text) or _("This machine stopped the compilation: {reason}.").format(reason=text.rstrip("."))
 
 
 def _explain_diagnostic(diagnostic: Diagnostic, region: Region) -> tuple[str, ...]:

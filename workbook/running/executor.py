@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,18 +137,12 @@ class Executor:
     ) -> Model:
         """The graph that calls an op for every case, ready to run. Raises NotCompiled."""
         progress("precompile")
-        try:
-            kernels = precompile_kernels()
-            op = precompile_op(puzzle.id, op_text, kernels)
-        except MojoCompileError as error:
-            raise NotCompiled(Failure("precompile", error.raw, tuple(error.diagnostics))) from error
-        except OSError as error:
-            raise NotCompiled(Failure("system", str(error))) from error
+        packages = precompiled(puzzle, op_text)
         clock.lap("precompile")
 
         progress("graph")
         try:
-            graph = python.build_graph(cases, self.device, [kernels, op])
+            graph = python.build_graph(cases, self.device, packages)
         except Exception as error:
             raise NotCompiled(python_failure(puzzle, error)) from error
         try:
@@ -158,16 +153,16 @@ class Executor:
         return model
 
     def run_main(self, puzzle_id: str, op_text: str) -> None:
-        """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file."""
+        """What `workbook run` does: compile an op.mojo and call the `main` of the puzzle's Python file. Raises
+        NotCompiled, and whatever `main` does."""
         puzzle = find_puzzle(puzzle_id)
         if puzzle.fills == "torch":
             from workbook.pytorch import bridge
 
             bridge.run_main(self, puzzle, op_text)
             return
-        kernels = precompile_kernels()
-        op = precompile_op(puzzle.id, op_text, kernels)
-        python_side(puzzle).main(self.device, [kernels, op])
+        packages = precompiled(puzzle, op_text)
+        python_side(puzzle).main(self.device, packages)
 
     def clear_record(self) -> None:
         """Forget the launches that were recorded."""
@@ -209,6 +204,17 @@ def run_torch(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress
 
 RUNS = {"launch": Executor.run_graph, "foreach": Executor.run_graph, "torch": run_torch}
 """How an attempt is run, by what the learner filled in."""
+
+
+def precompiled(puzzle: Puzzle, op_text: str) -> list[Path]:
+    """The packages of the kernels and of an op.mojo. Raises NotCompiled."""
+    try:
+        kernels = precompile_kernels()
+        return [kernels, precompile_op(puzzle.id, op_text, kernels)]
+    except MojoCompileError as error:
+        raise NotCompiled(Failure("precompile", error.raw, tuple(error.diagnostics))) from error
+    except OSError as error:
+        raise NotCompiled(Failure("system", str(error))) from error
 
 
 def python_failure(puzzle: Puzzle, error: Exception) -> Failure:

@@ -12,6 +12,7 @@ from pathlib import Path
 from mojo.run import subprocess_run_mojo
 
 from workbook import rooms
+from workbook.language import _
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MojoCompileError(Exception):
     """The package does not compile. `diagnostics` holds the errors, first one first; `raw` all that Mojo said."""
 
     def __init__(self, diagnostics: list[Diagnostic], raw: str):
-        super().__init__(diagnostics[0].message if diagnostics else raw)
+        super().__init__(diagnostics[0].message)
         self.diagnostics = diagnostics
         self.raw = raw
 
@@ -50,7 +51,8 @@ def precompile_op(puzzle_id: str, op_text: str, kernels: Path) -> Path:
 def precompile(name: str, sources: dict[str, str], include: Path | None = None) -> Path:
     """A package from its sources, in a folder named by their hash: the same sources are compiled once.
 
-    MAX remembers what it found in a package by its path, so different packages must never share one.
+    MAX remembers what it found in a package by its path, so different packages must never share one. Raises
+    MojoCompileError; and OSError where it is the machine that keeps Mojo from compiling.
     """
     identity = repr([version("mojo-compiler"), str(include), sorted(sources.items())])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -72,7 +74,11 @@ def precompile(name: str, sources: dict[str, str], include: Path | None = None) 
         compiled = subprocess_run_mojo([*command, "--diagnostic-format", "json"], capture_output=True, text=True)
         if compiled.returncode != 0:
             raw = compiled.stderr + compiled.stdout
-            raise MojoCompileError(_read_diagnostics(raw), raw)
+            diagnostics = _read_diagnostics(raw)
+            if not diagnostics:  # it was ended, as where memory is short, or could not write
+                said = _("Mojo ended with status {status} and named no error.").format(status=compiled.returncode)
+                raise OSError("\n".join([said, *raw.splitlines()[-3:]]))
+            raise MojoCompileError(diagnostics, raw)
         # The rename makes the folder appear complete or not at all; another process may have been faster.
         try:
             os.rename(building, folder)
