@@ -106,6 +106,13 @@ def test_a_grid_of_one_leaves_the_second_block_out():
     assert indices(not loaded.readers for loaded in view.loads["input"]) == list(range(18, 28))
 
 
+def test_what_happens_to_be_in_memory_is_no_right_output():
+    zeros = {"input_array": [0] * 28}  # all outputs should be zero, and the memory of the output is zero before
+    view = conv1d(grid=1, **zeros)
+    assert score(view) == "15 of 28 outputs right, 13 never written"
+    assert telling({"right": conv1d(**zeros), "lucky": view}) == "lucky"
+
+
 def test_a_grid_of_a_hundred_is_right():
     view = conv1d(grid=100)
     assert len(view.blocks) == 100 and view.missing_blocks == ()

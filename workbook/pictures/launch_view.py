@@ -300,8 +300,8 @@ def is_right(view: LaunchView) -> bool:
 
 
 def score(view: LaunchView) -> str:
-    """28 of 28 outputs right."""
-    right = sum(output.ok for output in view.outputs)
+    """28 of 28 outputs right. A value that happens to be there is no result."""
+    right = sum(output.ok and bool(output.writers) for output in view.outputs)
     unwritten = sum(not output.writers for output in view.outputs)
     count = len(view.outputs)
     if not unwritten:
@@ -381,11 +381,11 @@ def race_text(view: LaunchView, race: Race) -> str:
 
 
 def telling(views: Mapping[str, LaunchView]) -> str:
-    """The name of the launch that has most to tell: the first with a race or a wrong output, else the first with a
-    halo, else the first vector that takes several blocks."""
+    """The name of the launch that has most to tell: the first that is not right, else the first with a halo, else the
+    first vector that takes several blocks."""
 
     def wrong(view: LaunchView) -> bool:
-        return bool(view.races) or not all(output.ok for output in view.outputs)
+        return not is_right(view)
 
     def halo(view: LaunchView) -> bool:
         return any(array.count(Provenance.HALO) for block in view.blocks for array in block.shared)
