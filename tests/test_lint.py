@@ -126,6 +126,9 @@ RIGHT = {
     "a comparison": launch(sizes="grid_dim=2 if (input_size > TPB) else 1, block_dim=TPB if TPB < 16 else 16"),
     "a shift": launch(sizes="grid_dim=1 << 1, block_dim=(1 << 4) - 1"),
     "the context in a name": f"var device = ctx\ndevice.enqueue_function[{KERNEL}]({TENSORS}, {SIZES})",
+    "sizes unpacked": (
+        "var block_dim, grid_dim = TPB, BLOCKS_PER_GRID\n" + launch(sizes="grid_dim=grid_dim, block_dim=block_dim")
+    ),
     "memset first": (
         "ctx.enqueue_memset(DeviceBuffer[dtype](ctx, output.unsafe_ptr(), input_size, owning=False), 0)\n" + launch()
     ),

@@ -45,6 +45,14 @@ def test_a_right_call_passes():
     assert lint_torch(f"{MADE}{CALL}{TENSORS}\nreturn output  # “quoted”", PROGRAM, {}) == []
 
 
+@pytest.mark.parametrize("rest", ["sizes['conv_size'] = 4", "sizes.update(conv_size=4)", "add_conv_size_to(sizes)"])
+def test_a_dictionary_that_is_filled_later_passes(rest):
+    filled = f"{MADE}sizes = {{'input_size': 15}}\n{rest}\nlibrary.conv1d[sizes]{TENSORS}\nreturn output"
+    told = [finding.rule for finding in lint_torch(filled, PROGRAM, {})]
+    assert told == (["unknown_name"] if "add" in rest else [])
+    assert "parameters" in [one.rule for one in lint_torch(filled.replace(rest, "pass"), PROGRAM, {})]
+
+
 def test_a_comment_in_the_first_column_is_no_mistake():
     program = PROGRAM.replace("# >>> your code\n", "# >>> your code\n# a note\n")
     assert lint_torch(read_region(program).code, program, {}) == []

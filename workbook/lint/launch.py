@@ -442,6 +442,8 @@ def other_brackets(region: Region) -> Iterator[Finding]:
 def closed_too_early(region: Region) -> Iterator[Finding]:
     message = _("The parentheses are closed before `{keyword}=…`: the `)` belongs behind it.")
     for statement in region.statements:
+        if not find_calls(statement.tokens, LAUNCH):  # `var blocks, grid_dim = …`
+            continue
         tokens = list(with_depth(statement.tokens))
         for (comma, depth), (name, _depth), (equals, _deeper) in zip(tokens, tokens[1:], tokens[2:], strict=False):
             if depth == 0 and comma.text == "," and name.text in ("grid_dim", "block_dim") and equals.text == "=":

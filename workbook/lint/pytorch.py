@@ -70,6 +70,11 @@ class Code:
                 break
         return node
 
+    def may_change(self, node: ast.expr) -> bool:
+        """Whether it is a name that is used elsewhere too, as in `sizes["conv_size"] = …` or `sizes.update(…)`."""
+        uses = [other.id for other in self.nodes if isinstance(other, ast.Name) and isinstance(other.ctx, ast.Load)]
+        return isinstance(node, ast.Name) and uses.count(node.id) > 1
+
     def is_op(self, node: ast.expr) -> bool:
         """Whether it is `library.conv1d`."""
         node = self.resolve(node)
@@ -230,7 +235,7 @@ def parameters(code: Code) -> Iterator[Finding]:
             yield _finding("parameters", node, _(ONE_DICTIONARY).format())
             continue
         pairs = _pairs(given)
-        if pairs is None:
+        if pairs is None or code.may_change(node.slice):
             continue
         message = wrong_parameters(list(pairs))
         if message:
