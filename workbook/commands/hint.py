@@ -7,8 +7,7 @@ from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
 from workbook.commands.terminal import paragraph, print_json
 from workbook.language import N_, _
-from workbook.learner import progress
-from workbook.learner.help import hints_shown, next_hint
+from workbook.learner.help import all_hints, next_hint
 from workbook.puzzles import find_puzzle
 
 SUMMARY = N_("show the next hint")
@@ -29,8 +28,7 @@ def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
     count = len(puzzle.hints)
     if options.all:
-        progress.hint_shown(puzzle, count)
-        hints = hints_shown(puzzle)
+        hints = all_hints(puzzle)
     else:
         hint = next_hint(puzzle)
         hints = (hint,) if hint is not None else ()

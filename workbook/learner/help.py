@@ -73,6 +73,12 @@ def next_hint(puzzle: Puzzle) -> Hint | None:
     return hints[shown]
 
 
+def all_hints(puzzle: Puzzle) -> tuple[Hint, ...]:
+    """All hints, which count as shown from now on."""
+    progress.hint_shown(puzzle, len(puzzle.hints))
+    return _hints(puzzle)
+
+
 def has_attempted(puzzle: Puzzle) -> bool:
     """Whether the learner has tried: something is filled in, or was checked before."""
     return _attempt(puzzle) is not None or progress.of(puzzle).attempts > 0
