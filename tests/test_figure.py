@@ -2,18 +2,22 @@
 
 import re
 import time
+from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from launches import add_one, conv1d, copy, vector_addition
+from launches import add_one, case_of, conv1d, copy, vector_addition
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from workbook import language
+from workbook.commands import figure as command
+from workbook.commands.exit_codes import BadUsage
 from workbook.pictures.figure import IDLE, LOOKS, WRONG, figure
 from workbook.pictures.launch_view import Provenance
+from workbook.verdict import FAILED, Verdict
 
 
 def kinds(drawn):
@@ -248,3 +252,15 @@ def test_a_large_matrix_is_drawn_small_and_says_what_is_left_out():
     assert kinds(drawn)["element"] == 75 * 40
     assert "75 of 100 rows and 40 of 40 columns are drawn." in texts(drawn)
     assert not any(re.fullmatch(r"t\d+", text) for text in texts(drawn))
+
+
+def test_a_case_keeps_its_number_where_others_launched_nothing(tmp_path):
+    launched = case_of(conv1d(), input_size=28, conv_size=4)
+    silent = replace(launched, view=None)
+    verdict = Verdict("p17", FAILED, "", cases=(silent, silent, launched))
+    picture = tmp_path / "case.png"
+    for case in (0, 1):
+        with pytest.raises(BadUsage, match=f"Case {case} launched nothing"):
+            command._draw(verdict, Namespace(case=case, block=None, picture=picture))
+    command._draw(verdict, Namespace(case=2, block=None, picture=picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")

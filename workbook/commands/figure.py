@@ -13,7 +13,7 @@ from workbook.learner import progress
 from workbook.puzzles import Puzzle, find_puzzle
 
 if TYPE_CHECKING:
-    from workbook.pictures.launch_view import LaunchView
+    from workbook.verdict import Verdict
 
 SUMMARY = N_("draw what your launches did: a picture, or a page for any browser")
 NOTES = N_(
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     cases = launched_cases(verdict)
     files: list[Path] = []
     if cases and options.picture:
-        _draw({name: case.view for name, case in cases.items() if case.view is not None}, options)
+        _draw(verdict, options)
         files.append(options.picture)
     if cases and options.html:
         from workbook.stepper.widget import page
@@ -92,15 +92,16 @@ def _look_at_arguments(options: argparse.Namespace, puzzle: Puzzle) -> None:
         raise BadUsage(text.format(puzzle=puzzle.id, last=len(puzzle.cases) - 1))
 
 
-def _draw(views: "dict[str, LaunchView]", options: argparse.Namespace) -> None:
+def _draw(verdict: "Verdict", options: argparse.Namespace) -> None:
     from workbook.pictures.figure import figure
     from workbook.pictures.launch_view import telling
 
     if options.case is None:
+        views = {case.name: case.view for case in verdict.cases if case.view is not None}
         view = views[telling(views)]
-    elif options.case < len(views):
-        view = list(views.values())[options.case]
     else:
+        view = verdict.cases[options.case].view
+    if view is None:
         raise BadUsage(_("Case {case} launched nothing.").format(case=options.case))
     blocks = [one.number for one in view.blocks]
     if options.block is not None and options.block not in blocks:
