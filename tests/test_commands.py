@@ -257,6 +257,11 @@ def test_all_hints_at_once(puzzle):
     assert [hint["text"] for hint in answer("hint", "p17", "--all")["hints"]] == list(puzzle.hints)
 
 
+def test_all_hints_are_shown_also_where_nothing_can_be_written(puzzle):
+    rooms.STATE.write_text("a file where a folder should be")
+    assert all(text in workbook("hint", "p17", "--all").stdout for text in puzzle.hints)
+
+
 def test_without_a_terminal_the_solution_waits_for_an_attempt(puzzle):
     done = workbook("reveal", "p17")
     assert (done.returncode, done.stdout) == (3, "")
@@ -345,6 +350,13 @@ def test_the_list_says_how_far_one_has_come(puzzle):
         "hints": 1,
     }
     assert listed["t1"]["outcome"] == "not attempted"
+
+
+def test_a_file_that_is_set_aside_is_told_of_once_each_time():
+    rooms.STATE.mkdir()
+    rooms.PROGRESS.write_text("[p17")
+    for _time in range(2):
+        assert workbook("list").stderr.count("could not be read") == 1
 
 
 def test_the_columns_stand_below_each_other_in_korean_too():

@@ -349,13 +349,14 @@ def test_a_damaged_problem_and_a_missing_solution_are_named(tmp_path, puzzle):
     assert "`git restore solutions/t1/op.mojo`" in finding.advice
 
 
-def test_progress_that_cannot_be_read_is_named_and_left_alone(tmp_path):
+@pytest.mark.parametrize("content", ["[p17\n", "[p17]\nattempts = 'many'\n"])
+def test_progress_that_cannot_be_read_is_named_and_left_alone(tmp_path, content):
     rooms.STATE.mkdir()
-    rooms.PROGRESS.write_text("[p17\n")
+    rooms.PROGRESS.write_text(content)
     finding = state_of("workbook.progress", tmp_path)
     assert finding.state == NOTE
     assert ".workbook/progress.toml cannot be read" in finding.what
-    assert rooms.PROGRESS.read_text() == "[p17\n"
+    assert rooms.PROGRESS.read_text() == content
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):

@@ -123,6 +123,15 @@ def test_where_nothing_can_be_saved_one_is_told_and_nothing_fails(puzzle, capsys
     assert "Your progress could not be read: Is a directory" in capsys.readouterr().err
 
 
+def test_a_broken_file_that_cannot_be_set_aside_is_told_and_nothing_fails(puzzle, capsys):
+    check(puzzle, "one()", PASSED)
+    rooms.PROGRESS.write_text("[p17")
+    rooms.LOCK.unlink()
+    rooms.LOCK.mkdir()  # as good as a folder that cannot be written to
+    assert progress.of(puzzle) == progress.PuzzleProgress()
+    assert "Your progress could not be read: Is a directory" in capsys.readouterr().err
+
+
 def test_two_writers_at_once_are_both_counted(puzzle):
     def record(name, say):
         for number in range(30):

@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    puzzles, known = all_puzzles(), progress.read()
-    for notice in progress.notices():
+    for notice in progress.notices():  # of earlier times: what is set aside now, `read` tells itself
         print(notice, file=sys.stderr)
+    puzzles, known = all_puzzles(), progress.read()
     if options.json:
         print_json({"puzzles": [_json(puzzle, known[id]) for id, puzzle in puzzles.items()]})
     else:

@@ -336,13 +336,15 @@ def permission(machine: Machine) -> Iterator[Finding]:
 def progress_file(machine: Machine) -> Iterator[Finding]:
     name, file = "workbook.progress", rooms.PROGRESS.relative_to(rooms.ROOT)
     try:
-        tomllib.loads(rooms.PROGRESS.read_text())
-    except FileNotFoundError:
-        yield Finding(name, GOOD, _("No puzzle has been attempted yet."))
-    except (OSError, ValueError) as error:
-        text = _("Your progress in {file} cannot be read: {error}.").format(file=file, error=error)
+        problem = progress.problem()
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        text = _("Your progress in {file} cannot be read: {error}.").format(file=file, error=problem.rstrip("."))
         advice = _("Correct the file. Otherwise it is set aside, and made anew from your history, at the next check.")
         yield Finding(name, NOTE, text, advice)
+    elif not rooms.PROGRESS.exists():
+        yield Finding(name, GOOD, _("No puzzle has been attempted yet."))
     else:
         yield Finding(name, GOOD, _("Your progress in {file} is readable.").format(file=file))
     for notice in progress.notices():

@@ -54,10 +54,11 @@ class PuzzleProgress:
 def read() -> dict[str, PuzzleProgress]:
     """The progress with each puzzle by its id, in the order of the workbook."""
     try:
-        tables = _read()
-    except _Unreadable:
-        with locked():
-            tables = _repaired()
+        try:
+            tables = _read()
+        except _Unreadable:
+            with locked():
+                tables = _repaired()
     except OSError as error:
         _complain_of(_("Your progress could not be read: {reason}."), error)
         tables = {}
@@ -102,6 +103,15 @@ def hint_shown(puzzle: Puzzle, number: int) -> None:
 def revealed(puzzle: Puzzle) -> None:
     """The learner has seen the solution."""
     _update(puzzle, lambda progress: replace(progress, revealed=progress.revealed or _now()))
+
+
+def problem() -> str:
+    """Why the file cannot be read, as it is now; empty where it can. Raises OSError."""
+    try:
+        _read()
+    except _Unreadable as error:
+        return str(error)
+    return ""
 
 
 def notices() -> list[str]:
