@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import time
 
 import pytest
@@ -136,6 +137,12 @@ def test_reset_keeps_what_is_no_text_and_needs_no_file(puzzle):
     puzzle.problem_file.unlink()
     assert attempts.reset(puzzle) is None
     assert puzzle.problem_file.read_text() == as_handed_out
+
+
+def test_reset_needs_no_folder_either(puzzle):
+    shutil.rmtree(puzzle.problem_file.parent)
+    assert attempts.reset(puzzle) is None
+    assert attempts.read_attempt(puzzle) == puzzle.placeholder
 
 
 def test_a_clock_that_is_set_back_does_not_change_the_order(puzzle):

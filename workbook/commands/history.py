@@ -67,7 +67,7 @@ def _print(puzzle: Puzzle) -> None:
         text = _("No version of {file} is kept yet: one is kept whenever it is checked or run.")
         print(text.format(file=puzzle.problem_name))
         return
-    now = puzzle.problem_file.read_bytes() if puzzle.problem_file.exists() else b""
+    now = puzzle.problem_file.read_bytes() if puzzle.problem_file.is_file() else b""
     rows = [_row(version, version.path.read_bytes() == now) for version in versions]
     for line, version in zip(table(rows, right=(1,)), versions, strict=True):
         print((coloured(line[0], version.outcome) if version.outcome else line[0]) + line[1:])

@@ -161,6 +161,7 @@ def _change(puzzle: Puzzle, content: str | bytes) -> Version | None:
                 shutil.move(there, _new_path(puzzle))
                 kept = history(puzzle)[-1]
     else:
+        puzzle.problem_file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(puzzle.problem_file, data)
     return kept
 
