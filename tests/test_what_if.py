@@ -1,5 +1,6 @@
 """What-if: predictions are what really happens, and where they are not, it is said."""
 
+import base64
 from dataclasses import replace
 from itertools import product
 
@@ -12,7 +13,9 @@ from workbook.check import judge
 from workbook.notebook.waiting import Cancelled
 from workbook.puzzles import all_puzzles, find_puzzle, python_side
 from workbook.running.worker import WorkerLost
+from workbook.stepper import widget as stepper_widget
 from workbook.verdict import FAILED, PASSED, Verdict
+from workbook.what_if import widget as what_if_widget
 from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
 from workbook.what_if.plan import Choice, example_inputs, expected_output, needed_blocks, predict
 from workbook.what_if.run import RunOfChoice, launch_text, run_choice
@@ -278,6 +281,32 @@ def test_a_run_is_shown_beside_its_prediction_and_remembered():
     assert explorer.happened.children == () and explorer.comparison.value == ""
     explorer.numbers["threads"].slider.value = 10
     assert title(explorer.happened) == title(explorer.predicted) and len(ran) == 1
+
+
+def test_without_a_kernel_there_is_a_picture_of_what_was_predicted_first(monkeypatch):
+    shown = []
+    for module in (what_if_widget, stepper_widget):
+        monkeypatch.setattr(module, "display", lambda data, **_options: shown.append(data))
+    explorer_of_p17(threads=10)._ipython_display_()
+    still, widget = shown
+    assert base64.b64decode(still["image/png"]).startswith(b"\x89PNG")
+    assert still["text/plain"].startswith("grid 3 × block 10, input_size 28, conv_size 4 (predicted)\n21 of 28 outputs")
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    shown.clear()
+    explorer_of_p17(conv_size=18)._ipython_display_()  # Mojo will not compile this
+    assert ["application/vnd.jupyter.widget-view+json" in data for data in shown] == [True]
+
+
+def test_another_block_of_a_large_launch_is_drawn():
+    explorer = explorer_of_p17(threads=1)
+    drawing, answers = explorer.predicted.children[-1], []
+    assert drawing.data["launches"][0]["is_window"]
+    drawing.send = answers.append
+    for block in (20, 99):
+        drawing._handle_custom_msg({"launch": 0, "block": block}, [])
+    drawn, refused = answers
+    assert [block["number"] for block in drawn["launch"]["blocks"]] == [20]
+    assert refused == {"refused": "There is no block 99 in this launch: blocks 0 to 27 ran."}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,16 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     score = page.locator(".what-if .score")
     assert "28 of 28 outputs right" in score.first.inner_text()
     assert not page.locator(".what-if .controls").first.is_visible()
+    expect(page.get_by_role("group", name="Predicted")).to_be_visible()
+    expect(page.locator(".jp-RenderedImage")).to_be_hidden()  # for where there is no kernel
     page.screenshot(path=screenshots() / "what_if_light.png")
+
+    # The picture is that of the launch's end, whatever key is pressed; it keeps to the block that was chosen.
+    stepper = page.locator(".what-if .stepper").first
+    stepper.get_by_label("Block", exact=True).select_option("block 1")
+    stepper.focus()
+    page.keyboard.press("Home")
+    expect(stepper.locator(".drawing .cell.own")).to_have_count(2 * (13 + 4))
 
     # A slider is moved: the picture follows, and so does the number of blocks.
     handle = page.locator(".what-if .noUi-handle").nth(2)
@@ -54,6 +63,9 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     expect(page.locator(".what-if")).to_contain_text(
         "No thread writes tile[10–12] in block 0, but threads 7–9 will read there"
     )
+
+    expect(stepper.locator(".drawing .panel")).to_have_count(1)
+    stepper.get_by_label("Block", exact=True).select_option("all blocks")
 
     page.get_by_role("button", name="Run it").click()
     expect(page.locator(".what-if")).to_contain_text("What happened is what was predicted")
@@ -73,3 +85,15 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     assert "cannot be" not in page.locator(".what-if").inner_text()
     expect(page.locator(".what-if")).to_contain_text("will write tile[22]")
     page.screenshot(path=screenshots() / "what_if_stopped.png")
+
+    # Of a launch with more blocks than are drawn, another can be asked for.
+    type_number(page, 2, 1)
+    expect(score.first).to_contain_text("grid 28 × block 1")
+    stepper.get_by_label("another block").fill("20")
+    page.keyboard.press("Enter")
+    expect(stepper.get_by_label("Block", exact=True)).to_contain_text("block 20")
+
+    # Where there is nothing to draw, nothing is.
+    type_number(page, 1, 18)
+    expect(page.locator(".what-if")).to_contain_text("Mojo will not compile the kernel")
+    expect(page.locator(".jp-RenderedImage")).to_be_hidden()

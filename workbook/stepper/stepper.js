@@ -1,6 +1,6 @@
 // The stepper's front end: draws one launch from data that is sent once, and steps through it.
 //
-// `mount(element, data)` is all there is; JupyterLab gets it through `render`, an exported page calls it itself.
+// `mount(element, data)` is all there is (with `data.at_end`, the launch is only shown as it was at its end); JupyterLab gets it through `render`, an exported page calls it itself.
 // workbook/stepper/data.py makes the data and says what a step is. Time is the `moment` of a step: what different
 // blocks did in one moment is shown together. State is never stored but derived: each cell knows everything that
 // happened to it, and is drawn as it was at a moment.
@@ -69,12 +69,17 @@ export function mount(root, data, onAsk = null) {
   cases.parentElement.hidden = data.launches.length < 2;
   // Of a launch that is too large to be drawn, another block can be asked for.
   const ask = html("input", { type: "number", min: 0, class: "ask", placeholder: say("other_block"), "aria-label": say("other_block") });
-  ask.addEventListener("change", () => ask.value !== "" && onAsk(launchNumber, Number(ask.value)));
+  const askForBlock = () => {
+    const isShown = launch.blocks.length === 1 && launch.blocks[0].number === Number(ask.value);
+    if (ask.value !== "" && !isShown) onAsk(launchNumber, Number(ask.value));
+  };
+  ask.addEventListener("change", askForBlock);
+  ask.addEventListener("keydown", (event) => event.key === "Enter" && askForBlock()); // in JupyterLab it brings no change
   blocks.parentElement.after(ask);
 
   root.addEventListener("keydown", (event) => {
     const scrolls = event.target === drawing || event.target.closest("pre"); // by the keys that would step
-    if (scrolls && event.key !== "Escape") return;
+    if ((scrolls || data.at_end) && event.key !== "Escape") return;
     if (event.target.closest("select, .ask") || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = {
       ArrowRight: () => go(position + 1),
@@ -95,7 +100,7 @@ export function mount(root, data, onAsk = null) {
 
   // ---- What is shown
 
-  function open(number) {
+  function open(number, block = null) {
     launchNumber = number;
     launch = prepare(data.launches[number]);
     cases.value = String(number);
@@ -105,7 +110,7 @@ export function mount(root, data, onAsk = null) {
     ask.hidden = !(onAsk && launch.is_window);
     remarks.replaceChildren(...launch.remarks.map((text) => html("li", {}, text)));
     drawWrong();
-    show(null);
+    show(launch.blocks.some((one) => one.number === block) ? block : null);
   }
 
   function show(block) {
@@ -131,7 +136,7 @@ export function mount(root, data, onAsk = null) {
   const currentSteps = () => (position === 0 ? [] : launch.byMoment.get(now()).filter(isShown));
 
   function go(wanted) {
-    const target = Math.max(0, Math.min(moments.length, wanted));
+    const target = data.at_end ? moments.length : Math.max(0, Math.min(moments.length, wanted));
     if (target !== wanted) stop();
     position = target;
     slider.value = position;
@@ -363,10 +368,10 @@ export function mount(root, data, onAsk = null) {
   });
   observer.observe(root);
   return {
-    // A launch with other blocks.
+    // Another launch in the place of one, or the same with other blocks.
     setLaunch(number, changed) {
       data.launches[number] = changed;
-      if (number === launchNumber) open(number);
+      if (number === launchNumber) open(number, shown);
     },
     // The lines of the sources are known now.
     setSources(found) {

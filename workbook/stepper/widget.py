@@ -15,6 +15,7 @@ from typing import Any
 import anywidget
 import traitlets
 from IPython.display import display
+from ipywidgets import Widget
 
 from workbook.language import _, language
 from workbook.pictures.figure import figure
@@ -64,16 +65,19 @@ class StepperWidget(anywidget.AnyWidget):
             self.send({"number": asked["launch"], "launch": launch})
 
     def _ipython_display_(self) -> None:
-        """First a still picture, for where the notebook is shown without a kernel: in an export, or on a web page. The
-        style sheet hides it where the widget itself stands below it."""
-        view = _views(self._attempt[2])[self.data["selected"]]
-        png = io.BytesIO()
-        figure(view).savefig(png, format="png", dpi=100)
-        still = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": describe(view)}
-        display(still, metadata={"image/png": {"alt": describe(view)}}, raw=True)
-        content: Any = self._repr_mimebundle_()
-        content, metadata = content if isinstance(content, tuple) else (content, {})
-        display({**content, "text/plain": describe(view)}, metadata=metadata, raw=True)
+        display_with_still(self, _views(self._attempt[2])[self.data["selected"]])
+
+
+def display_with_still(widget: Widget, view: LaunchView) -> None:
+    """Display a widget, and before it a still picture, for where the notebook is shown without a kernel: in an export,
+    or on a web page. The style sheet hides it where the widget itself stands below it."""
+    png = io.BytesIO()
+    figure(view).savefig(png, format="png", dpi=100)
+    still = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": describe(view)}
+    display(still, metadata={"image/png": {"alt": describe(view)}}, raw=True)
+    content: Any = widget._repr_mimebundle_()
+    content, metadata = content if isinstance(content, tuple) else (content, {})
+    display({**content, "text/plain": describe(view)}, metadata=metadata, raw=True)
 
 
 def stepper_data(cases: Cases, blocks: Sequence[int] | None = None) -> Json:

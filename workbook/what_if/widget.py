@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -12,18 +13,19 @@ from typing import Any
 import anywidget
 import ipywidgets as widgets
 import traitlets
+from IPython.display import display
 
 from workbook.language import N_, _
 from workbook.notebook.rendering import message_html
 from workbook.notebook.waiting import Cancelled, Waiting
-from workbook.pictures.launch_view import LaunchView
+from workbook.pictures.launch_view import LaunchView, UnknownBlock
 from workbook.puzzles import Puzzle, SizeRange
 from workbook.running.durations import SAID, Estimate
 from workbook.running.execution import Progress
 from workbook.running.worker import WorkerLost
 from workbook.stepper.data import Json, launch_data
 from workbook.stepper.widget import FOLDER as STEPPER
-from workbook.stepper.widget import strings
+from workbook.stepper.widget import display_with_still, strings
 from workbook.verdict import FAILED, PASSED, STOPPED
 from workbook.what_if.comparison import agreement, counts, differences, in_a_sentence, is_right
 from workbook.what_if.plan import Choice, Prediction, example_inputs, needed_blocks, predict
@@ -98,6 +100,13 @@ class Explorer(widgets.VBox):
 
     def _row(self, name: str, number: Number) -> widgets.Widget:
         return widgets.HBox([number, self.enough]) if name == "blocks" else number
+
+    def _ipython_display_(self) -> None:
+        view = self.predicted.view
+        if view is None:  # nothing to draw: what there is to say stands in the widget
+            display(self._repr_mimebundle_(), raw=True)
+        else:
+            display_with_still(self, replace(view, case=f"{view.case} ({_('predicted')})"))
 
     # What moves
 
@@ -227,17 +236,40 @@ class Picture(widgets.VBox):
     def __init__(self, title: str):
         super().__init__()
         self.title = title
+        self.view: LaunchView | None = None
+        self._inputs: Mapping[str, Any] = {}
 
     def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
-        self.children = [] if view is None else self._with({"name": "", **launch_data(view, inputs)})
+        self.view, self._inputs = view, inputs
+        if view is None:
+            gone, self.children = self.children, []
+            for child in gone:
+                child.close()
+        else:
+            self.children = self._with(self._launch(view))
 
     def _with(self, launch: Json) -> Sequence[widgets.Widget]:
         """The title and the drawing, which is kept as it is but for its data."""
-        data = {"strings": strings(), "selected": 0, "launches": [launch]}
+        texts = strings() | {"stepper": self.title}
+        data = {"strings": texts, "selected": 0, "launches": [launch], "at_end": True}
         if not self.children:
-            return [widgets.HTML(f'<div class="what-if-heading">{escape(self.title)}</div>'), Drawing(data=data)]
+            drawing = Drawing(data=data)
+            drawing.on_msg(self._answer)
+            return [widgets.HTML(f'<div class="what-if-heading">{escape(self.title)}</div>'), drawing]
         self.children[-1].data = data
         return self.children
+
+    def _launch(self, view: LaunchView, blocks: Sequence[int] | None = None) -> Json:
+        return {"name": "", **launch_data(view, self._inputs, blocks)}
+
+    def _answer(self, drawing: Drawing, asked: Json, buffers: object) -> None:
+        """The learner asks for another block of a large launch."""
+        if self.view is None:
+            return  # the sliders were moved meanwhile
+        try:
+            drawing.send({"number": 0, "launch": self._launch(self.view, [asked["block"]])})
+        except UnknownBlock as error:
+            drawing.send({"refused": str(error)})
 
 
 class Drawing(anywidget.AnyWidget):
