@@ -19,7 +19,7 @@ from workbook.diagnosis.errors import (
 )
 from workbook.diagnosis.launches import explain_failed_launch, explain_wrong_output, remarks, with_faults_in_words
 from workbook.diagnosis.races import explain_race
-from workbook.language import _, ngettext
+from workbook.language import N_, _, ngettext
 from workbook.lint.foreach import lint_foreach
 from workbook.lint.launch import is_attempted, lint
 from workbook.lint.pytorch import lint_torch
@@ -36,17 +36,21 @@ from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult,
 LINTS = {"launch": lint, "foreach": lint_foreach, "torch": lint_torch}
 """How what the learner filled in is read, by what it is."""
 
+NO_SEED = N_("Random data cannot come from seed {seed}: a seed is 0 or more.")
+
 Workers = Sequence[Worker]
 
 
 def check_op(puzzle: Puzzle, op_text: str, workers: Workers, progress: Progress, seed: int | None = None) -> Verdict:
     """Check the text of an op.mojo, on the device of each worker in turn. It passes if it is right on all of them.
 
-    Random data comes from `seed`, which is new each time if it is None. Raises WorkerLost.
+    Random data comes from `seed`, 0 or more, which is new each time if it is None. Raises WorkerLost.
     """
     at_once = check_at_once(puzzle, op_text)
     if at_once is not None:
         return at_once
+    if seed is not None and seed < 0:
+        return Verdict(puzzle.id, STOPPED, _(NO_SEED).format(seed=seed))
     if seed is None:
         seed = SystemRandom().randrange(10**6)
     devices = [worker.device for worker in workers]

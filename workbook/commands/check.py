@@ -4,6 +4,7 @@ import argparse
 
 from workbook.commands import exit_codes
 from workbook.commands.arguments import json_option, puzzle_argument
+from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import print_json
 from workbook.language import N_, _
 from workbook.learner import progress
@@ -41,8 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     puzzle = find_puzzle(options.puzzle)
 
+    from workbook.check import NO_SEED
     from workbook.commands.attempt import Checker, print_result, print_ways_on, take_attempt, verdict_json
 
+    if options.seed is not None and options.seed < 0:
+        raise BadUsage(_(NO_SEED).format(seed=options.seed))
     op_text = puzzle.solution_file.read_text() if options.solution else take_attempt(puzzle)
     with Checker(puzzle, options.device or default_device()) as checker:
         verdict = checker.check(op_text, options.seed)
