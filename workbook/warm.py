@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from softgpu import SoftGPUError
 from workbook.check import check_at_once, check_op
 from workbook.puzzles import Puzzle
 from workbook.running import answers
@@ -56,6 +57,6 @@ def _run(puzzle: Puzzle, text: str, workers: list[Worker], on_progress: Callable
         verdict = check_at_once(puzzle, text) or check_op(
             puzzle, text, workers, lambda stage: on_progress(puzzle, stage)
         )
-    except WorkerLost as error:
+    except (WorkerLost, SoftGPUError) as error:
         return str(error)
     return "" if verdict.passed else str(verdict)

@@ -69,6 +69,7 @@ def _run(puzzle: Puzzle, kind: str, solution: bool) -> int:
 
 
 def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
+    from softgpu import SoftGPUError
     from workbook.diagnosis.errors import explain_compile_error, explain_system_error
     from workbook.region import read_region
     from workbook.running.executor import Executor, NotCompiled
@@ -76,7 +77,11 @@ def _run_main(puzzle: Puzzle, op_text: str, kind: str) -> int:
     # Ctrl-C must end the process at once, also while MAX compiles and Python cannot run a handler.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    executor = Executor(kind)
+    try:
+        executor = Executor(kind)
+    except SoftGPUError as error:
+        print(error)
+        return exit_codes.GIVEN_UP
     print(_("Device: {device}").format(device=describe_device(kind)), flush=True)
     try:
         executor.run_main(puzzle.id, op_text)
