@@ -1,5 +1,6 @@
 """The commands that need no launch: what they say, to people and to scripts, and their exit status."""
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from command_line import in_this_process as workbook
 from command_line import workbook as elsewhere
 
 from workbook import rooms
+from workbook.check import check_op
 from workbook.commands.attempt import verdict_json
 from workbook.commands.exit_codes import MEANINGS, OF_OUTCOME
 from workbook.commands.parser import GROUPS
@@ -24,7 +26,7 @@ from workbook.learner import progress
 from workbook.learner.attempts import history, read_attempt, write_attempt
 from workbook.puzzles import all_puzzles
 from workbook.region import BEGIN, read_region
-from workbook.verdict import FAILED, SYMBOLS, CaseResult, Verdict
+from workbook.verdict import FAILED, STOPPED, SYMBOLS, CaseResult, Verdict
 
 COMMANDS = [name for group in GROUPS.values() for name in group]
 NO_GRID = """\
@@ -94,6 +96,7 @@ def test_help_and_list_wait_for_nothing_heavy():
         (["figure", "p17", "-o", "attempt.png", "--case", "6"], "p17 has the cases 0 to 5."),
         (["history", "p17", "--show", "1"], "The history of p17 is still empty."),
         (["history", "p17", "--restore", "3"], "The history of p17 is still empty."),
+        (["check", "p17", "--seed", "-1"], "Random data cannot come from seed -1: a seed is 0 or more."),
         (["check", "p17", "--device", "tpu"], "invalid choice: 'tpu'"),
     ],
 )
@@ -103,6 +106,14 @@ def test_bad_usage_is_answered_in_a_sentence(arguments, says):
     assert says in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_a_seed_that_is_none_is_no_attempt_in_a_notebook_either(puzzle):
+    verdict = check_op(puzzle, puzzle.solution_file.read_text(), [], print, seed=-1)
+    assert (verdict.outcome, verdict.headline) == (
+        STOPPED,
+        "Random data cannot come from seed -1: a seed is 0 or more.",
+    )
 
 
 @pytest.mark.parametrize("command", [["check"], ["run"], ["figure", "-o", "a.png"], ["watch"]])
@@ -127,6 +138,48 @@ def test_what_cannot_be_written_is_named():
     assert done.returncode == 4
     assert f"{rooms.STATE}" in done.stderr
     assert "workbook doctor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    def sync(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    done = workbook("reset", "p17")
+    assert done.returncode == 4
+    assert done.stderr.startswith("No space left on device. `workbook doctor`")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "list", "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n"), "No space left" in done.stderr) == (4, 1, True)
+
+
+@pytest.mark.parametrize("descriptor", [1, 2])
+def test_an_output_that_is_closed_is_no_error(descriptor):
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {descriptor}>&-', "sh", *COMMAND, "hint", "p17"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert ("Hint 1" in done.stdout) == (descriptor == 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("[t1]", "[t1", "Expected ']'"),
+        ('\nfills = "launch"', "", "`fills` is missing"),
+        ("[t1]", "x = 1\n[t1]", "'int'"),
+    ],
+)
+def test_a_damaged_list_of_puzzles_is_named(checkout, old, new, reason):
+    text = rooms.PUZZLES_FILE.read_text()
+    assert old in text
+    rooms.PUZZLES_FILE.write_text(text.replace(old, new))
+    done = elsewhere("check", "p17")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("puzzles.toml cannot be read: ")
+    assert reason in done.stderr and "`git restore puzzles.toml`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -157,6 +210,14 @@ def test_a_puzzle_that_cannot_be_run_here_has_stopped(command, tmp_path):
     done = elsewhere(command, "p20", PYTHONPATH=str(tmp_path))
     assert done.returncode == 4
     assert "needs PyTorch, which is not installed here" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["run", "p17", "--solution"], ["check", "p17", "--solution"], ["warm", "p17"]])
+def test_a_software_gpu_that_cannot_be_had_is_named(command):
+    done = elsewhere(*command, "--device", "softgpu", SOFTGPU_ARCH="sm_1")
+    assert done.returncode == (1 if command[0] == "warm" else 4)
+    assert "SOFTGPU_ARCH is sm_1" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 # Ctrl-C, and pipes that are closed

@@ -153,16 +153,25 @@ class PythonSide(Protocol):
     def main(self, device: "Device", extensions: list[Path]) -> None: ...
 
 
+class DamagedPuzzles(ValueError):
+    """The list of puzzles cannot be read; the message says why."""
+
+
 class UnknownPuzzle(ValueError):
     """No puzzle of that name; the message lists those there are."""
 
 
 @cache
 def all_puzzles() -> dict[str, Puzzle]:
-    """The puzzles by id, in the order of the workbook."""
-    tables = tomllib.loads(rooms.PUZZLES_FILE.read_text())
-    what_ifs = {id: table["what_if"] for id, table in tables.items() if "what_if" in table}
-    return {id: _puzzle(id, table, _what_if(id, what_ifs)) for id, table in tables.items()}
+    """The puzzles by id, in the order of the workbook. Raises DamagedPuzzles."""
+    try:
+        tables = tomllib.loads(rooms.PUZZLES_FILE.read_text())
+        what_ifs = {id: table["what_if"] for id, table in tables.items() if "what_if" in table}
+        return {id: _puzzle(id, table, _what_if(id, what_ifs)) for id, table in tables.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = _("{key} is missing").format(key=f"`{error.args[0]}`") if isinstance(error, KeyError) else error
+        text = _("{file} cannot be read: {reason}. `git restore {file}` brings it back as it was.")
+        raise DamagedPuzzles(text.format(file=rooms.PUZZLES_FILE.name, reason=reason)) from error
 
 
 def find_puzzle(id: str) -> Puzzle:

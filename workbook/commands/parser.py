@@ -16,7 +16,7 @@ from workbook.commands.exit_codes import BadUsage
 from workbook.commands.terminal import table
 from workbook.language import N_, UnknownLanguage, _, ngettext
 from workbook.learner.attempts import UnknownVersion
-from workbook.puzzles import UnknownPuzzle, all_puzzles
+from workbook.puzzles import DamagedPuzzles, UnknownPuzzle, all_puzzles
 from workbook.region import RegionError
 from workbook.running.devices import NoSuchDevice
 
@@ -39,13 +39,8 @@ def run(arguments: list[str]) -> int:
     except (BadUsage, UnknownLanguage, UnknownPuzzle, UnknownVersion, NoSuchDevice, RegionError) as error:
         print(error, file=sys.stderr)
         return exit_codes.BAD_USAGE
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.filename is None:
-            raise
-        text = _("{file}: {reason}. `workbook doctor` looks for what is wrong with this machine.")
-        print(text.format(file=error.filename, reason=error.strerror), file=sys.stderr)
+    except DamagedPuzzles as error:
+        print(error, file=sys.stderr)
         return exit_codes.GIVEN_UP
 
 

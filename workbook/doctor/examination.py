@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from workbook.doctor.gpus import gpus
 from workbook.doctor.machine import BAD, GOOD, NOTE, Finding, Machine, NoAnswer
 from workbook.language import _, listed, ngettext
 from workbook.learner import progress
-from workbook.puzzles import all_puzzles
+from workbook.puzzles import DamagedPuzzles, all_puzzles
 from workbook.pytorch import calls
 from workbook.region import RegionError, read_region
 
@@ -287,7 +286,10 @@ def kernel(machine: Machine) -> Iterator[Finding]:
 def content(machine: Machine) -> Iterator[Finding]:
     try:
         puzzles = all_puzzles()
-    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+    except DamagedPuzzles as error:
+        yield Finding("workbook.puzzles", BAD, str(error))
+        return
+    except OSError as error:
         text = _("{file} cannot be read: {error}").format(file=rooms.PUZZLES_FILE, error=error)
         yield Finding("workbook.puzzles", BAD, text, _restore("puzzles.toml"))
         return
