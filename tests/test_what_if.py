@@ -238,8 +238,10 @@ def test_sliders_draw_and_blocks_follow_until_they_are_moved():
     assert "20 outputs are never written" in explorer.summary.value
     explorer.enough.value = True
     assert title(explorer.predicted) == "grid 4 × block 15, input_size 50, conv_size 4"
+    drawing = explorer.predicted.children[-1]
     explorer.numbers["conv_size"].slider.value = 18
     assert explorer.predicted.children == () and "will not compile" in explorer.summary.value
+    assert drawing.comm is None  # nothing of it is left in the browser either
 
 
 def test_numbers_are_typed_too_and_examined():

@@ -233,6 +233,8 @@ class Number(widgets.HBox):
 class Picture(widgets.VBox):
     """The place of a launch's drawing, under a title; empty where there is none."""
 
+    children: Sequence[widgets.Widget]
+
     def __init__(self, title: str):
         super().__init__()
         self.title = title
@@ -242,8 +244,9 @@ class Picture(widgets.VBox):
     def show(self, view: LaunchView | None, inputs: Mapping[str, Any]) -> None:
         self.view, self._inputs = view, inputs
         if view is None:
-            gone, self.children = self.children, []
-            for child in gone:
+            before = self.children
+            self.children = ()
+            for child in before:
                 child.close()
         else:
             self.children = self._with(self._launch(view))
