@@ -93,6 +93,7 @@ def test_help_and_list_wait_for_nothing_heavy():
         (["figure", "p17"], "`-o attempt.png`, or a page with `--html attempt.html`"),
         (["figure", "p17", "-o", "attempt.gif"], "attempt.gif must end in one of .png, .svg, .pdf"),
         (["figure", "p17", "-o", "nowhere/attempt.png"], "There is no folder nowhere to write to."),
+        (["figure", "p17", "--html", "workbook"], "workbook is a folder: name a file in it."),
         (["figure", "p17", "-o", "attempt.png", "--case", "6"], "p17 has the cases 0 to 5."),
         (["history", "p17", "--show", "1"], "The history of p17 is still empty."),
         (["history", "p17", "--restore", "3"], "The history of p17 is still empty."),

@@ -87,6 +87,8 @@ def _look_at_arguments(options: argparse.Namespace, puzzle: Puzzle) -> None:
     for file in (options.picture, options.html):
         if file is not None and not file.parent.is_dir():
             raise BadUsage(_("There is no folder {folder} to write to.").format(folder=file.parent))
+        if file is not None and file.is_dir():
+            raise BadUsage(_("{file} is a folder: name a file in it.").format(file=file))
     if options.case is not None and not 0 <= options.case < len(puzzle.cases):
         text = _("{puzzle} has the cases 0 to {last}.")
         raise BadUsage(text.format(puzzle=puzzle.id, last=len(puzzle.cases) - 1))
