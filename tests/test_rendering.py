@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from workbook.notebook.rendering import source_html, verdict_html
-from workbook.verdict import FAILED, CaseResult, Verdict, quote_line
+from workbook.verdict import FAILED, NOT_ATTEMPTED, PASSED, STOPPED, CaseResult, Verdict, quote_line
 
 
 def failed_case():
@@ -46,6 +46,22 @@ def test_what_a_learner_or_a_tool_wrote_cannot_become_html():
     html = verdict_html(verdict)
     assert "<script>" not in html and "<b>" not in html
     assert "line 1:  a&lt;b&gt;\n         ^" in html
+
+
+CONTRAST = """node => {
+    const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    context.fillStyle = getComputedStyle(node).color;
+    context.fillRect(0, 0, 1, 1);
+    const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    const [red, green, blue] = [...context.getImageData(0, 0, 1, 1).data].map((part) => linear(part / 255));
+    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05);  // on white
+}"""
+
+
+def test_the_title_of_every_verdict_stands_out_from_its_ground(page):
+    for outcome in (PASSED, FAILED, NOT_ATTEMPTED, STOPPED):
+        page.set_content(verdict_html(Verdict("p17", outcome, "")))  # the colours of JupyterLab's light theme
+        assert page.locator(".workbook-verdict div").first.evaluate(CONTRAST) >= 4.5, outcome
 
 
 def test_mojos_newer_keywords_are_highlighted():

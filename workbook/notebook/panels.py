@@ -15,7 +15,7 @@ from workbook.learner import attempts, help
 from workbook.learner.attempts import UnknownVersion, Version
 from workbook.learner.progress import of as progress_of
 from workbook.lint.launch import is_attempted
-from workbook.notebook.rendering import COLOURS, source_html, text_html
+from workbook.notebook.rendering import INKS, source_html, text_html
 from workbook.puzzles import Puzzle
 from workbook.verdict import SYMBOLS, WORDS
 
@@ -221,7 +221,7 @@ def _diff_html(lines: tuple[help.Line, ...]) -> str:
 def _verdict(version: Version) -> str:
     if version.outcome is None:
         return _soft(_("not checked"))
-    symbol = f'<span style="color: {COLOURS[version.outcome]}; font-weight: bold">{SYMBOLS[version.outcome]}</span>'
+    symbol = f'<span style="color: {INKS[version.outcome]}; font-weight: bold">{SYMBOLS[version.outcome]}</span>'
     return f"{symbol} {escape(_(WORDS[version.outcome]))}"
 
 

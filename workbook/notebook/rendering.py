@@ -16,6 +16,12 @@ COLOURS = {
     STOPPED: "var(--jp-warn-color1, #f57c00)",
 }
 
+INKS = {
+    outcome: f"color-mix(in srgb, {colour} 65%, var(--jp-content-font-color1, #000))"
+    for outcome, colour in COLOURS.items()
+}
+"""The same for text, for which JupyterLab's own are too pale in its light theme."""
+
 CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
 
 TOKEN_COLOURS = {
@@ -76,7 +82,7 @@ def verdict_html(verdict: Verdict, cell_line: int | None = None) -> str:
         return _detail(detail.in_cell(cell_line) if cell_line and isinstance(detail, CodeLine) else detail)
 
     parts = [
-        f'<div style="font-weight: bold; color: {COLOURS[verdict.outcome]}">{escape(verdict.title)}</div>',
+        f'<div style="font-weight: bold; color: {INKS[verdict.outcome]}">{escape(verdict.title)}</div>',
         f'<div style="margin: 4px 0">{_sentence(verdict.headline)}</div>',
     ]
     parts += [shown(detail) for detail in verdict.details]
@@ -144,7 +150,7 @@ def _comparison_rows(case: CaseResult, wrong: np.ndarray, indices: range) -> str
     """Three rows of a table: indices, the op's numbers, NumPy's."""
     assert case.output is not None
     cell = "padding: 0 6px; text-align: right; white-space: nowrap; background: none"
-    mark = f"; color: {COLOURS[FAILED]}; font-weight: bold; outline: 1px solid {COLOURS[FAILED]}"
+    mark = f"; color: {INKS[FAILED]}; font-weight: bold; outline: 1px solid {COLOURS[FAILED]}"
 
     def row(name: str, cells: list[str], styles: list[str], style: str = "") -> str:
         columns = "".join(f'<td style="{cell}{one}">{text}</td>' for text, one in zip(cells, styles, strict=True))

@@ -13,7 +13,7 @@ import numpy as np
 from workbook.language import _, ngettext, notebook_file
 from workbook.learner import progress
 from workbook.learner.progress import PuzzleProgress
-from workbook.notebook.rendering import COLOURS, message_html, text_html
+from workbook.notebook.rendering import INKS, message_html, text_html
 from workbook.notebook.waiting import Place
 from workbook.puzzles import Puzzle, all_puzzles
 from workbook.pytorch import calls
@@ -114,7 +114,7 @@ def _row(puzzle: Puzzle, done: PuzzleProgress, is_next: bool) -> str:
         hints = _("{hints}, solution").format(hints=hints) if hints else _("solution")
     weight = "; font-weight: bold" if is_next else ""
     return (
-        f'<tr><td style="color: {COLOURS[outcome]}; font-weight: bold">{done.symbol}</td>'
+        f'<tr><td style="color: {INKS[outcome]}; font-weight: bold">{done.symbol}</td>'
         f'<td class="soft">{puzzle.id}</td>'
         f'<td><a href="{escape(link)}" style="white-space: normal{weight}">{escape(_(puzzle.title))}</a></td>'
         f"<td>{escape(state)}</td>"
