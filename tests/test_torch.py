@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from test_notebooks import execute, output_of
 from torch_here import needs_torch
 
-from workbook.check import check_at_once, check_op
+from workbook.check import check_at_once, check_op, judge
 from workbook.puzzles import find_puzzle
 from workbook.region import read_region, replace_region
+from workbook.running.execution import Failure
+from workbook.running.executor import NotCompiled
 
 PROGRAM_OUTPUT = """\
 Puzzle 20: From MAX Graph to PyTorch Custom Ops
@@ -78,6 +81,26 @@ def test_a_wrong_parameter_spoils_no_later_attempt(puzzle, worker, checkout):
         for text in (solution, replace_region(solution, wrong), solution)
     ]
     assert outcomes == ["passed", "failed", "passed"]
+
+
+@needs_torch
+def test_a_damaged_graph_or_kernel_is_named(puzzle, monkeypatch):
+    from workbook.pytorch import bridge
+
+    def not_compiled():
+        raise NotCompiled(Failure("system", "No space left on device"))
+
+    def verdict():
+        executor = SimpleNamespace(kind="softgpu", launcher=None)
+        text = puzzle.solution_file.read_text()
+        return judge(puzzle, text, bridge.run(executor, puzzle, text, 1, lambda stage: None))
+
+    monkeypatch.setattr(bridge, "open_bridge", lambda kind: None)
+    monkeypatch.setattr(bridge, "packages", lambda: [])
+    find_puzzle("p17").python_file.write_text("import numpy\nmake_case =\n")
+    assert "problems/p17/p17.py, line 2:" in " ".join(verdict().details)
+    monkeypatch.setattr(bridge, "packages", not_compiled)
+    assert (verdict().outcome, "disk is full" in verdict().headline) == ("stopped", True)
 
 
 @pytest.mark.parametrize("command", [("run", "p20", "--solution"), ("run", "p20"), ("check", "p20")], ids=" ".join)

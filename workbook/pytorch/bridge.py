@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import max.experimental.torch.torch as max_torch
 import numpy as np
@@ -44,10 +44,8 @@ from workbook.pytorch.calls import (
 from workbook.region import BEGIN
 from workbook.running.devices import describe_device
 from workbook.running.execution import BufferPlace, Clock, Execution, Failure, Outcome, full_text
-from workbook.running.mojo_compiler import Diagnostic, precompile_kernels, precompile_op
-
-if TYPE_CHECKING:
-    from workbook.running.executor import Executor
+from workbook.running.executor import Executor, NotCompiled, precompiled, python_failure
+from workbook.running.mojo_compiler import Diagnostic
 
 GRAPH_PUZZLE = "p17"
 """Whose op it is, and whose graph the result is compared with."""
@@ -162,9 +160,9 @@ def open_bridge(kind: str) -> Bridge:
 
 
 def packages() -> list[Path]:
-    """The kernels, and the op of the graph puzzle's solution: the same files that its graph is given."""
-    kernels = precompile_kernels()
-    return [kernels, precompile_op(GRAPH_PUZZLE, find_puzzle(GRAPH_PUZZLE).solution_file.read_text(), kernels)]
+    """The kernels, and the op of the graph puzzle's solution: the same files that its graph is given. Raises
+    NotCompiled."""
+    return precompiled(find_puzzle(GRAPH_PUZZLE), find_puzzle(GRAPH_PUZZLE).solution_file.read_text())
 
 
 def load_program(puzzle: Puzzle, text: str) -> Any:
@@ -184,16 +182,20 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
     progress("open")
     bridge = open_bridge(executor.kind)
     torch._dynamo.reset()  # what an earlier attempt compiled
-    mojo = packages()
-    graph_side = python_side(find_puzzle(GRAPH_PUZZLE))
-    random = np.random.default_rng(seed)
-    cases = tuple(graph_side.make_case(random, **sizes) for sizes in puzzle.cases)
     execution = Execution(
-        device=describe_device(executor.kind),
-        cases=cases,
-        expected=tuple(graph_side.expected_result(*case) for case in cases),
-        recorded=executor.launcher is not None,
+        device=describe_device(executor.kind), cases=(), expected=(), recorded=executor.launcher is not None
     )
+    random = np.random.default_rng(seed)
+    try:
+        mojo = packages()
+        graph_side = python_side(find_puzzle(GRAPH_PUZZLE))
+        cases = tuple(graph_side.make_case(random, **sizes) for sizes in puzzle.cases)
+        expected = tuple(graph_side.expected_result(*case) for case in cases)
+    except NotCompiled as error:
+        return replace(execution, failure=error.failure)
+    except Exception as error:  # whatever the learner made of the graph's Python side
+        return replace(execution, failure=python_failure(find_puzzle(GRAPH_PUZZLE), error))
+    execution = replace(execution, cases=cases, expected=expected)
     if executor.launcher is not None:
         executor.launcher.errors.clear()
     outputs: list[np.ndarray] = []
@@ -241,7 +243,8 @@ def run(executor: Executor, puzzle: Puzzle, text: str, seed: int, progress: Call
 
 
 def run_main(executor: Executor, puzzle: Puzzle, text: str) -> None:
-    """What `workbook run` does. Raises WrongCall with a sentence for whatever the learner's code raised."""
+    """What `workbook run` does. Raises NotCompiled; and WrongCall, with a sentence for whatever the learner's code
+    raised."""
     bridge = open_bridge(executor.kind)
     try:
         module = load_program(puzzle, text)
@@ -253,7 +256,7 @@ def run_main(executor: Executor, puzzle: Puzzle, text: str) -> None:
 
         module.conv1d_pytorch = examined
         module.main(executor.device, packages(), bridge.tensor_device, bridge.where)
-    except AssertionError:
+    except (AssertionError, NotCompiled):
         raise
     except Exception as error:
         if executor.launch_failure():
