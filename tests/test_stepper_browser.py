@@ -259,6 +259,8 @@ def test_the_page_follows_the_theme(show, page, theme):
         "node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).color]"
     )
     assert (brightness(ground) < brightness(ink)) == (theme == "dark")
+    title = page.get_by_role("heading", name="p17: ")
+    assert (brightness(title.evaluate("node => getComputedStyle(node).color")) > 3 * 128) == (theme == "dark")
     page.screenshot(path=screenshots() / f"stepper_page_{theme}.png")
 
 

@@ -143,10 +143,12 @@ def page_of(data: Json, title: str) -> str:
 <title>{escape(title)}</title>
 <style>
 {(FOLDER / "stepper.css").read_text()}
+:root {{ color-scheme: light dark; }}
 body {{ margin: 0; }}
-h1 {{ font-size: 18px; margin: 4px 0 10px; }}
+h1 {{ font: 600 18px/1.4 system-ui, sans-serif; max-width: 1700px; margin: 6px auto 0; padding: 0 8px; }}
 </style>
 <body>
+<h1>{escape(title)}</h1>
 <div id="stepper" class="page"></div>
 <script type="application/json" id="data">{content}</script>
 <script type="module">
