@@ -284,6 +284,7 @@ WRONG = [
     wrong("too-few-arguments", launch(arguments="output_tensor, kernel_tensor"), "missing is `input`"),
     wrong("too-few-arguments", launch(arguments="output_tensor, 1"), "takes 3", "passes only 2"),
     wrong("too-many-arguments", launch(arguments=TENSORS + ", ▲input_size"), "takes 3", "passes 4"),
+    wrong("too-many-arguments", launch(sizes=SIZES + ", ▲input_size"), "takes 3", "passes 4"),
     wrong("argument-order", launch(arguments="▲input_tensor, output_tensor, kernel_tensor"), "Argument 1"),
     wrong("argument-order", launch(arguments="output_tensor, ▲kernel_tensor, input_tensor"), "is `input`"),
     wrong("argument-order", launch(arguments="output_tensor, ▲kernel, input_tensor"), "`kernel` stands"),

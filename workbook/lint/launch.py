@@ -822,6 +822,9 @@ def repeated_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
 
 def positional_after_keyword(launch: Launch, region: Region) -> Iterator[Finding]:
     message = _("The kernel's arguments come first: move `{value}` before `{keyword}=…`.")
+    wanted = _countable_arguments(launch)
+    if wanted and len(launch.call.positional) > len(wanted):
+        return  # wherever it stands, it is one too many
     for before, argument in pairwise(launch.call.arguments or ()):
         if before.keyword and argument.keyword is None and not argument.unpacks:
             values = {"value": written(argument.value), "keyword": before.keyword.text}
