@@ -63,9 +63,9 @@ def test_each_access_names_its_instruction_and_what_it_costs():
     data = launch_data(conv1d())
     first = steps(data, 0)[0]
     assert first["ptx"].startswith("ld.global")
-    assert first["metrics"]["sectors"] == 2  # 15 floats
-    assert steps(data, 1)[0]["metrics"]["text"] == "3 sectors of 32 bytes; side by side it would be 2"
-    assert steps(data, 0, "store")[0]["metrics"]["text"] == "no bank conflict"
+    assert first["cost"] == "2 sectors of 32 bytes"  # 15 floats
+    assert steps(data, 1)[0]["cost"] == "3 sectors of 32 bytes; side by side it would be 2"
+    assert steps(data, 0, "store")[0]["cost"] == "no bank conflict"
 
 
 def test_bank_conflicts_of_a_step():
@@ -73,8 +73,7 @@ def test_bank_conflicts_of_a_step():
     body = "mul.lo.u32 %r8, %r1, 128; add.u32 %r8, %r8, %r7; st.shared.b32 [%r8], %r9;\nbar.sync 0;"
     data = launch_data(copy(grid=1, block=8, tile_slots=256, body=body))
     store = steps(data, 0, "store")[0]
-    assert store["metrics"]["conflicts"] == 7
-    assert store["metrics"]["text"] == "7 bank conflicts: 8 passes instead of 1"
+    assert store["cost"] == "7 bank conflicts: 8 passes instead of 1"
 
 
 def test_idle_threads_and_outputs_beside_numpy():
@@ -100,7 +99,6 @@ def test_outputs_of_a_block_that_never_ran():
     assert not data["right"]
     assert [one["first"] for one in data["missing"]] == [15]
     assert data["outputs"][20]["why"] == "No thread wrote output[20]. Block 1 never ran."
-    assert data["outputs"][20]["owner"] is None
     assert "why" not in data["outputs"][3]
 
 
@@ -118,7 +116,6 @@ def test_a_thread_that_the_guard_held_back():
     assert data["outputs"][12]["why"] == (
         "No thread wrote output[12]. Thread 12 of block 0, whose number it has, ran but wrote nothing there."
     )
-    assert data["outputs"][12]["owner"] == [0, 12]
 
 
 def test_output_and_input_swapped():

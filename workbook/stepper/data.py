@@ -25,6 +25,7 @@ from workbook.pictures.launch_view import (
     Origins,
     Provenance,
     Race,
+    Thread,
     coordinates,
     element_type,
     intended_regions,
@@ -87,7 +88,6 @@ def launch_data(
         "score": score(view),
         "remarks": _remarks(view) + _what_is_left_out(view, drawn, arrays, left_out),
         "is_window": len(drawn) < len(view.blocks),
-        "grid": view.grid,
         "block": view.block,
         "idle": _("stored no result before the launch was stopped")
         if view.fault
@@ -97,7 +97,6 @@ def launch_data(
             {
                 "number": one.number,
                 "name": view.block_name(one.index),
-                "index": one.index,
                 "first": one.first,
                 "threads": one.threads,
                 "idle": one.idle,
@@ -218,7 +217,7 @@ def _outputs(view: LaunchView, elements: range) -> list[Json]:
             "got": _number(output.value) if output.writers and not view.fault else None,
             "expected": _number(output.expected),
             "ok": bool(output.ok and output.writers),
-            **({} if output.ok and output.writers else {"why": _why_wrong(view, index), "owner": _owner(view, index)}),
+            **({} if output.ok and output.writers else {"why": _why_wrong(view, index)}),
         }
         for index, output in zip(elements, view.outputs[elements.start : elements.stop], strict=True)
     ]
@@ -260,15 +259,15 @@ def _why_wrong(view: LaunchView, index: int) -> str:
     if owner is None:
         return nobody
     text = _("Thread {thread} of block {block}, whose number it has, ran but wrote nothing there.")
-    return f"{nobody} {text.format(block=owner[0], thread=owner[1])}"
+    return f"{nobody} {text.format(block=owner.block, thread=owner.thread)}"
 
 
-def _owner(view: LaunchView, index: int) -> list[int] | None:
+def _owner(view: LaunchView, index: int) -> Thread | None:
     """The thread that has an output's number, if it ran."""
     if len(view.shape) != 1:
         return None
     block, thread = divmod(index, view.block[0])
-    return [block, thread] if block < view.grid[0] else None
+    return Thread(block, thread) if block < view.grid[0] else None
 
 
 # Steps
@@ -405,7 +404,7 @@ def _access_step(view: LaunchView, access: _Access, origins: Origins, written: s
         "threads": rows["thread"].tolist(),
         "indices": indices if access.name is not None else [f"{address:#x}" for address in rows["address"].tolist()],
         "values": [_number(value) for value in values],
-        "metrics": _metrics(access),
+        "cost": _cost(access),
     }
     sentences = [_access_text(view, access)]
     if kind != Kind.LOAD and shared:
@@ -521,26 +520,14 @@ def _count(view: LaunchView, name: str) -> int:
     return sizes[name] // itemsize
 
 
-def _metrics(access: _Access) -> Json:
-    """Requests, and sectors or wavefronts: as in softgpu.metrics."""
+def _cost(access: _Access) -> str:
+    """The sectors or the bank conflicts, counted as in softgpu.metrics."""
     rows = access.rows
     space, kind = Space(access.space).name.lower(), Kind(access.kind).name.lower()
     metrics = AccessMetrics(int(rows["pc"][0]), int(rows["line"][0]), "", None, space, kind)
     thread = rows["thread"].astype(np.int64)
     metrics.count(thread // WARP_SIZE, thread % WARP_SIZE, rows["address"], rows["nbytes"])
-    if access.space == Space.GLOBAL:
-        return {
-            "requests": metrics.requests,
-            "sectors": metrics.sectors,
-            "ideal": metrics.ideal_sectors,
-            "text": _sectors_text(metrics),
-        }
-    return {
-        "requests": metrics.requests,
-        "wavefronts": metrics.wavefronts,
-        "conflicts": metrics.bank_conflicts,
-        "text": _conflicts_text(metrics),
-    }
+    return _sectors_text(metrics) if access.space == Space.GLOBAL else _conflicts_text(metrics)
 
 
 def _sectors_text(metrics: AccessMetrics) -> str:

@@ -246,7 +246,7 @@ export function mount(root, data, onAsk = null) {
     ptx.replaceChildren(
       ...ptxLines.flatMap((step) => [
         html("code", {}, say("ptx", { line: step.line, text: readable(step.ptx) })),
-        ...steps.filter((one) => one.pc === step.pc && one.metrics).map((one) => html("div", {}, `${blockOf(one.block).name}: ${one.metrics.text}`)),
+        ...steps.filter((one) => one.pc === step.pc && one.cost).map((one) => html("div", {}, `${blockOf(one.block).name}: ${one.cost}`)),
       ]),
     );
   }
