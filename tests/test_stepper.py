@@ -11,12 +11,15 @@ from launches import DATA, add_one, case_of, conv1d, copy, vector_addition
 from softgpu import Module, Racecheck
 from workbook import rooms
 from workbook.check import judge
+from workbook.notebook.puzzle import NotebookPuzzle
 from workbook.puzzles import find_puzzle
 from workbook.running.execution import BufferPlace, Execution, Failure, Outcome
 from workbook.running.executor import Outcomes
 from workbook.running.lines import NoLines, build_lines, find_lines
+from workbook.stepper import widget
 from workbook.stepper.data import elements_text, launch_data
 from workbook.stepper.source import source_data
+from workbook.verdict import PASSED, Verdict
 
 
 def steps(data, block, kind=None):
@@ -272,6 +275,23 @@ def test_too_many_steps_are_cut(monkeypatch):
     data = launch_data(conv1d())
     assert len(data["steps"]) == 5
     assert "26 later steps are left out." in data["remarks"]
+
+
+def test_a_page_is_exported_or_it_is_said_why_not(puzzle, tmp_path, monkeypatch):
+    monkeypatch.setattr(widget, "look_up_lines", lambda *attempt: None)
+    p, said = NotebookPuzzle(puzzle), []
+    monkeypatch.setattr(p, "_say", lambda text, kind="": said.append(text))
+    p.verdict = Verdict("p17", PASSED, "", cases=(case_of(conv1d(), input_size=28, conv_size=4),))
+    p._checked_text = puzzle.solution_file.read_text()
+    p.export(str(tmp_path / "attempt.html"))
+    assert "Block 0: threads 0–14 read input[0–14]." in (tmp_path / "attempt.html").read_text(encoding="utf-8")
+    p.export(str(tmp_path))
+    p.export(str(tmp_path / "nowhere" / "attempt.html"))
+    assert said[0].startswith("Written: ")
+    assert said[1:] == [
+        f"`{tmp_path}` cannot be written: Is a directory",
+        f"There is no folder {tmp_path / 'nowhere'} to write to.",
+    ]
 
 
 def test_names_of_elements():

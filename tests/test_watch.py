@@ -220,7 +220,8 @@ def test_a_file_that_is_gone_is_said_in_a_sentence(puzzle, stand_in, shown):  # 
     puzzle.problem_file.unlink()
     p.fill(code_of(puzzle))
     p.check()
-    assert all("problems/p17/op.mojo is gone" in output for output in outputs) and len(outputs) == 2
+    assert p.op() is None
+    assert all("problems/p17/op.mojo is gone" in output for output in outputs) and len(outputs) == 3
     p.reset()
     gated.gate().touch()
     p.fill(code_of(puzzle))

@@ -138,7 +138,13 @@ class NotebookPuzzle:
         if cases and not path.parent.is_dir():
             self._say(_("There is no folder {folder} to write to.").format(folder=path.parent), FAILED)
         elif cases:
-            path.write_text(page(self.puzzle, self._checked_text, cases))
+            content = page(self.puzzle, self._checked_text, cases)
+            try:
+                path.write_text(content, encoding="utf-8")
+            except OSError as error:
+                text = _("{file} cannot be written: {reason}")
+                self._say(text.format(file=f"`{path}`", reason=error.strerror), FAILED)
+                return
             self._say(_("Written: {file}. It opens in any browser, without Jupyter.").format(file=f"`{path}`"))
 
     def figure(self, case: int | None = None, block: int | None = None) -> Figure | None:
@@ -163,9 +169,13 @@ class NotebookPuzzle:
         assert self.puzzle.kernel_file is not None
         return HTML(source_html(self.puzzle.kernel_file.read_text(), f"kernels/{self.puzzle.kernel_module}.mojo"))
 
-    def op(self) -> HTML:
+    def op(self) -> HTML | None:
         """The learner's file as it stands."""
-        return HTML(source_html(self.puzzle.problem_file.read_text(), self.puzzle.problem_name))
+        saved = look(self.puzzle)
+        if saved.problem:
+            self._say(saved.problem, FAILED)
+            return None
+        return HTML(source_html(saved.text, self.puzzle.problem_name))
 
     def program(self) -> HTML:
         """The Python side of the puzzle."""
