@@ -139,6 +139,12 @@ def test_reset_keeps_what_is_no_text_and_needs_no_file(puzzle):
     assert puzzle.problem_file.read_text() == as_handed_out
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_not_part_of_it(puzzle):
+    text = puzzle.problem_file.read_text()
+    puzzle.problem_file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert attempts.read_problem(puzzle) == text
+
+
 def test_reset_needs_no_folder_either(puzzle):
     shutil.rmtree(puzzle.problem_file.parent)
     assert attempts.reset(puzzle) is None
