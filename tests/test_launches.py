@@ -42,7 +42,8 @@ def texts_to_compile(request):
     """The attempts of the tests that were selected, of each puzzle: those that neither lint nor Mojo stops."""
     texts = defaultdict(set)
     for item in request.session.items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        of_this_file = item.path == request.path and hasattr(item, "callspec")
+        parameters = item.callspec.params if of_this_file else {}
         launch = parameters.get("mistake") or parameters.get("variant")
         if launch is None or parameters["puzzle"].fills == "torch":
             continue
