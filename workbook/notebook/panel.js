@@ -39,7 +39,10 @@ function render({ model, el }) {
   model.on("change:html", draw);
   draw();
   el.append(panel);
-  return () => clearTimeout(late);
+  return () => {
+    clearTimeout(late);
+    model.off("change:html", draw);
+  };
 }
 
 export default { render };
