@@ -29,12 +29,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ROOMS:
         source = original / room
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / room)
-    build = rooms.BUILD
+    # Processes that a test starts find the packages there too, and MAX its graphs of them.
+    rooms.BUILD.mkdir(parents=True, exist_ok=True)
+    (root / ".workbook").mkdir()
+    (root / ".workbook" / "build").symlink_to(rooms.BUILD)
     monkeypatch.setenv("WORKBOOK_ROOT", str(root))
     for name, path in vars(rooms).copy().items():
         if isinstance(path, Path) and path.is_relative_to(original):
             monkeypatch.setattr(rooms, name, root / path.relative_to(original))
-    monkeypatch.setattr(rooms, "BUILD", build)
     return root
 
 

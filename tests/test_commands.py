@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,7 @@ def test_a_file_that_cannot_be_checked_is_named(puzzle, command):
 
 
 def test_what_cannot_be_written_is_named():
+    shutil.rmtree(rooms.STATE)
     rooms.STATE.write_text("a file where a folder should be")
     done = workbook("hint", "p17")
     assert "Traceback" not in done.stderr
@@ -320,6 +322,7 @@ def test_all_hints_at_once(puzzle):
 
 
 def test_all_hints_are_shown_also_where_nothing_can_be_written(puzzle):
+    shutil.rmtree(rooms.STATE)
     rooms.STATE.write_text("a file where a folder should be")
     assert all(text in workbook("hint", "p17", "--all").stdout for text in puzzle.hints)
 
@@ -415,7 +418,6 @@ def test_the_list_says_how_far_one_has_come(puzzle):
 
 
 def test_a_file_that_is_set_aside_is_told_of_once_each_time():
-    rooms.STATE.mkdir()
     rooms.PROGRESS.write_text("[p17")
     for _time in range(2):
         assert workbook("list").stderr.count("could not be read") == 1

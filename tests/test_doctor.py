@@ -351,7 +351,6 @@ def test_a_damaged_problem_and_a_missing_solution_are_named(tmp_path, puzzle):
 
 @pytest.mark.parametrize("content", ["[p17\n", "[p17]\nattempts = 'many'\n"])
 def test_progress_that_cannot_be_read_is_named_and_left_alone(tmp_path, content):
-    rooms.STATE.mkdir()
     rooms.PROGRESS.write_text(content)
     finding = state_of("workbook.progress", tmp_path)
     assert finding.state == NOTE

@@ -59,7 +59,6 @@ def test_a_person_can_read_the_file(puzzle):
 
 
 def test_a_person_can_edit_the_file(puzzle):
-    rooms.STATE.mkdir()
     rooms.PROGRESS.write_text(
         'a-note.text = "kept"\n'
         "[p17]\nhints = 1\nfirst_passed = 2026-11-01T10:00:00\nstars = 5\nnotes = ['halo', {when = 1979-05-27}]\n"

@@ -56,7 +56,7 @@ def precompile(name: str, sources: dict[str, str], include: Path | None = None) 
     """
     identity = repr([version("mojo-compiler"), str(include), sorted(sources.items())])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    folder = rooms.BUILD / f"{name}-{digest}"
+    folder = (rooms.BUILD / f"{name}-{digest}").resolve()
     package = folder / f"{name}.mojoc"
     if package.exists():
         return package
