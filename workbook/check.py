@@ -113,8 +113,9 @@ def check_at_once(puzzle: Puzzle, op_text: str) -> Verdict | None:
             puzzle.id,
             NOT_ATTEMPTED,
             _(
-                "The marked region of {file} is still empty. Fill in {what} there, or in the notebook, which has hints."
-            ).format(file=puzzle.problem_name, what=_(puzzle.to_fill_in)),
+                "The marked region of {file} is still empty. Fill in {what}, in the file or in the notebook's cell. "
+                "Hints: `workbook hint {puzzle}`, or `p.hint()` in the notebook."
+            ).format(file=puzzle.problem_name, what=_(puzzle.to_fill_in), puzzle=puzzle.id),
             stage="lint",
         )
     kernel_texts = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()} if puzzle.kernel_file else {}
