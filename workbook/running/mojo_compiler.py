@@ -52,7 +52,9 @@ def precompile(name: str, sources: dict[str, str], include: Path | None = None) 
     """A package from its sources, in a folder named by their hash: the same sources are compiled once.
 
     MAX remembers what it found in a package by its path, also on disk: different packages must never share one, and a
-    package has one path, whatever links lead to it. Raises MojoCompileError; and OSError where it is the machine that keeps Mojo from compiling.
+    package has one path, whatever links lead to it.
+
+    Raises MojoCompileError; and OSError where it is the machine that keeps Mojo from compiling.
     """
     identity = repr([version("mojo-compiler"), str(include), sorted(sources.items())])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
