@@ -46,6 +46,11 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     expect(page.locator(".jp-RenderedImage")).to_be_hidden()  # for where there is no kernel
     page.screenshot(path=screenshots() / "what_if_light.png")
 
+    # No step stands out where there are none to go through.
+    expect(page.locator(".what-if .cell:is(.writing, .reading)")).to_have_count(0)
+    expect(page.locator(".what-if .legend").first).to_contain_text("halo load")
+    expect(page.locator(".what-if .legend").first).not_to_contain_text("barrier")
+
     # The picture is that of the launch's end, whatever key is pressed; it keeps to the block that was chosen.
     stepper = page.locator(".what-if .stepper").first
     stepper.get_by_label("Block", exact=True).select_option("block 1")
@@ -84,6 +89,7 @@ def test_sliders_draw_and_a_run_is_compared(explorer):
     expect(score.first).to_contain_text("grid 1 × block 30")
     assert "cannot be" not in page.locator(".what-if").inner_text()
     expect(page.locator(".what-if")).to_contain_text("will write tile[22]")
+    expect(page.locator(".what-if .cell.fault").first).to_be_visible()
     page.screenshot(path=screenshots() / "what_if_stopped.png")
 
     # Of a launch with more blocks than are drawn, another can be asked for.

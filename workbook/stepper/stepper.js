@@ -146,7 +146,7 @@ export function mount(root, data, onAsk = null) {
     slider.setAttribute("aria-valuetext", texts.join(" ") || before);
     count.textContent = say("count", { step: position, steps: moments.length });
     sentence.replaceChildren(...(texts.length ? texts : [before]).map((text, number) => html("div", { class: steps[number]?.kind === "fault" || steps[number]?.unwritten ? "alarm" : "" }, text)));
-    scene.at(now(), steps);
+    scene.at(now(), data.at_end ? steps.filter((step) => step.kind === "fault") : steps);
     timeline.lastChild?.setAttribute("x", timelineX(position) - 1.5);
     showLine(steps);
     showArrows();
@@ -274,7 +274,7 @@ export function mount(root, data, onAsk = null) {
       if (entity?.kind === "element" && entity.array === launch.output && launch.outputs[entity.index - launch.output.first]?.ok === false) explain(entity.index);
       else choose(entity);
     });
-    legend.replaceChildren(...scene.legend());
+    legend.replaceChildren(...scene.legend(!data.at_end));
     drawTimeline();
   }
 
@@ -846,7 +846,7 @@ function makeScene(launch, shown, available, id, say) {
         }),
       );
     },
-    legend() {
+    legend(hasTimeline) {
       const found = new Set(launch.steps.flatMap((step) => [...(step.provenance ?? "")]));
       const never = blocks.some((block) => block.shared.some((array) => range(array.count).some((index) => !array.history.has(index))));
       const kinds = Object.entries(PROVENANCES).filter(([letter]) => found.has(letter) || (letter === "n" && never)).map(([, name]) => name);
@@ -860,7 +860,7 @@ function makeScene(launch, shown, available, id, say) {
       const entry = (width, drawn, words) => html("span", { class: "entry" }, svg("svg", { width, height: 16, "aria-hidden": "true" }, drawn), words);
       return [
         ...entries.map(([kind, words]) => entry(22, svg("g", { class: `cell ${kind}` }, svg("rect", { x: 1, y: 1, width: 20, height: 14, rx: 2 })), words)),
-        ...marks.map(([kind, space]) => entry(12, markOf(kind, space, 6, 10, -6), say(kind === "load" ? `mark_load_${space}` : `mark_${kind}`))),
+        ...(hasTimeline ? marks : []).map(([kind, space]) => entry(12, markOf(kind, space, 6, 10, -6), say(kind === "load" ? `mark_load_${space}` : `mark_${kind}`))),
       ];
     },
   };
