@@ -22,7 +22,8 @@ def open_notebook(page: Page, lab: str, name: str) -> None:
 
 
 def cell(page: Page, source: str) -> Locator:
-    return page.locator(".jp-NotebookPanel:visible .jp-CodeCell").filter(has_text=source).first
+    of_this_source = page.locator(".jp-InputArea", has_text=source)
+    return page.locator(".jp-NotebookPanel:visible .jp-CodeCell").filter(has=of_this_source).first
 
 
 def run(page: Page, source: str, replacement: str | None = None) -> Locator:
