@@ -314,6 +314,7 @@ WRONG = [
         "`input_size` stands where `conv1d_kernel` takes `conv_size`",
     ),
     wrong("size-type", launch(sizes='grid_dim=▲"2", block_dim=TPB'), '`"2"`', "whole number"),
+    wrong("size-type", launch(sizes="grid_dim=▲None, block_dim=TPB"), "`None`", "whole number"),
     wrong("size-type", launch(sizes="grid_dim=▲[2], block_dim=TPB"), "tuple"),
     wrong("size-type", launch(sizes="grid_dim=▲2.0, block_dim=TPB"), "`2.0`"),
     wrong("too-many-dimensions", launch(sizes="grid_dim=2, block_dim=▲(TPB, 1, 1, 1)"), "three", "4"),

@@ -1114,7 +1114,8 @@ def size_of_launch(launch: Launch, region: Region) -> Iterator[Finding]:
 def _wrong_size(keyword: str, expression: tuple[Token, ...], region: Region) -> Iterator[Finding]:
     at = expression[0]
     is_list = at.text == "[" and closing(expression, 0) == len(expression) - 1
-    if is_list or (len(expression) == 1 and at.kind == "string"):
+    is_no_number = len(expression) == 1 and (at.kind == "string" or at.text in ("None", "True", "False"))
+    if is_list or is_no_number:
         message = _("`{keyword}` is a whole number, or a tuple of up to three; `{given}` is neither.")
         yield make_finding("size-type", at, message, keyword=keyword, given=written(expression))
         return
