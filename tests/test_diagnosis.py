@@ -52,6 +52,7 @@ NOT_MOJO = {
     LAUNCH.replace("=2", "=Dim(2)"): ("line 1", "There is no `Dim` here", "a tuple"),
     LAUNCH.replace("=2", "=n_blocks"): ("line 1", "`n_blocks` does not exist", "above the marked region"),
     LAUNCH.replace("=2", "=ceildiv(input_size)"): ("line 1", "`ceildiv` is not called as it is declared"),
+    LAUNCH.replace("=2", "=input_size()"): ("line 1", "What stands before the `(` at the mark cannot be called"),
     f"var n = String(2).length\n{LAUNCH}": ("line 1", "A value of type `String` has no attribute `length`"),
     f"ctx.enqueue_all()\n{LAUNCH}": ("line 1", "no method `enqueue_all`", "enqueue_function"),
     "var f = ctx.compile_function[conv1d_kernel[OutLayout, InLayout, ConvLayout, input_size, conv_size, dtype]]": (

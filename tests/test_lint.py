@@ -229,6 +229,7 @@ WRONG = [
     wrong("kernel-is-text", launch('▲"conv1d_kernel"'), "without quotes", "`enqueue_function[conv1d_kernel[…]](…)`"),
     wrong("kernel-is-text", f'ctx.enqueue_function(▲"conv1d_kernel", {TENSORS}, {SIZES})', "without quotes"),
     wrong("kernel-is-struct", launch("▲Conv1D"), "`Conv1D` is the struct", "`conv1d_kernel`"),
+    wrong("kernel-is-tensor", launch("▲kernel[OutLayout]"), "`kernel` is a tensor", "`conv1d_kernel`"),
     wrong("module-of-kernel", launch("▲kernels.conv1d." + KERNEL), "alone, without `kernels.conv1d.`"),
     wrong("unknown-name", launch("▲conv1d[OutLayout]", "x, y"), "mean `conv1d_kernel`"),
     wrong("kernel-twice", f"var f = ctx.compile_function[{KERNEL}, ▲{KERNEL}]()\nctx.enqueue_function(f)", "once"),

@@ -389,8 +389,8 @@ def remarks(puzzle: Puzzle, cases: tuple[CaseResult, ...]) -> list[str]:
         idle = sum(not block.writing for block in largest.blocks)
         if idle:
             text = ngettext(
-                "{idle} of {blocks} block had nothing to do, even with {elements} elements: {enough} are enough.",
-                "{idle} of {blocks} blocks had nothing to do, even with {elements} elements: {enough} are enough.",
+                "{idle} of {blocks} block had nothing to do, even with {elements} elements: {enough} would be enough.",
+                "{idle} of {blocks} blocks had nothing to do, even with {elements} elements: {enough} would be enough.",
                 blocks,
             )
             values = {"idle": idle, "blocks": blocks, "elements": len(largest.outputs), "enough": blocks - idle}

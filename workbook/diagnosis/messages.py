@@ -148,6 +148,11 @@ MESSAGES = (
         r"no matching function in call to '(?P<function>\w+)'",
         N_("`{function}` is not called as it is declared: look at the number and the kinds of its arguments."),
     ),
+    Message(
+        "mojo",
+        r"does not implement the '__call__' method",
+        N_("What stands before the `(` at the mark cannot be called: it is a value, not a function."),
+    ),
     # MAX's Python API, while the graph is built
     Message(
         "python",

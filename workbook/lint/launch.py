@@ -719,6 +719,13 @@ def kernel_is_none(launch: Launch, region: Region) -> Iterator[Finding]:
         elif definition and definition.kind == "struct" and first.text in region.op_text and launch.call.parameters:
             message = _("`{name}` is the struct of the op, not a kernel: name `{kernel}` here.")
             yield make_finding("kernel-is-struct", first, message, name=first.text, kernel=meant)
+        elif definition and _is_tensor(definition) and launch.call.parameters:
+            message = _("`{name}` is a tensor of the op, not a kernel: name `{kernel}` here.")
+            yield make_finding("kernel-is-tensor", first, message, name=first.text, kernel=meant)
+
+
+def _is_tensor(definition: Definition) -> bool:
+    return bool(definition.value) and definition.value[0].text in ("TileTensor", "OutputTensor", "InputTensor")
 
 
 def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
@@ -729,7 +736,7 @@ def kernel_missing(launch: Launch, region: Region) -> Iterator[Finding]:
     if first.text in region.kernels:
         message = _("The kernel goes into square brackets before the parentheses: `enqueue_function[{kernel}…](…)`.")
         yield make_finding("kernel-not-in-brackets", first, message, kernel=first.text)
-    elif definition and definition.value and definition.value[0].text in ("TileTensor", "OutputTensor", "InputTensor"):
+    elif definition and _is_tensor(definition):
         message = _(
             "This launch does not say which kernel to run: name it in square brackets, `enqueue_function[kernel…](…)`."
         )
