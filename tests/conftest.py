@@ -18,6 +18,8 @@ from workbook.running.worker import Worker
 
 os.environ.pop(language.VARIABLE, None)  # tests know what is said in English
 
+TIME_LIMIT = 900.0  # many attempts that are compiled together take longer than one
+
 ROOMS = ("experiments", "kernels", "problems", "solutions", "notebooks", "puzzles.toml")
 
 
@@ -64,7 +66,7 @@ def puzzle() -> Puzzle:
 @pytest.fixture(scope="session")
 def worker(path_of_workers: Path) -> Iterator[Worker]:
     """One warm worker with the software GPU, as a notebook has it."""
-    worker = Worker("softgpu", executor=ExecutorAhead)
+    worker = Worker("softgpu", TIME_LIMIT, ExecutorAhead)
     yield worker
     worker.close()
 
@@ -72,7 +74,7 @@ def worker(path_of_workers: Path) -> Iterator[Worker]:
 @pytest.fixture(scope="session")
 def cpu_worker(path_of_workers: Path) -> Iterator[Worker]:
     """One warm worker with the CPU, for the puzzles that are checked on it too."""
-    worker = Worker("cpu", executor=ExecutorAhead)
+    worker = Worker("cpu", TIME_LIMIT, ExecutorAhead)
     yield worker
     worker.close()
 
