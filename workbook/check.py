@@ -150,7 +150,7 @@ def judge(puzzle: Puzzle, op_text: str, execution: Execution) -> Verdict:
             headline, *details = explain_failed_launch(puzzle, cases, failure)
             cases = with_faults_in_words(puzzle, cases)
         else:
-            headline, *details = explain_run_error(failure.text, read_region(op_text))
+            headline, *details = explain_run_error(puzzle, op_text, failure.text)
         return Verdict(puzzle.id, FAILED, headline, tuple(details), stage="driver", cases=cases, raw=failure.text)
 
     wrong = [case for case in cases if not case.right]

@@ -6,10 +6,14 @@ the reason.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 from workbook.diagnosis.messages import known_reason
 from workbook.language import _
-from workbook.region import Region
+from workbook.lint.sizes import sizes_below_one
+from workbook.puzzles import Puzzle
+from workbook.region import Region, read_region
 from workbook.running.execution import Failure
 from workbook.running.mojo_compiler import Diagnostic
 from workbook.verdict import CodeLine, Quote
@@ -27,14 +31,24 @@ def further_errors(failure: Failure, region: Region) -> tuple[tuple[str, ...], .
     return tuple(_explain_diagnostic(diagnostic, region) for diagnostic in failure.diagnostics[1:])
 
 
-def explain_run_error(text: str, region: Region) -> tuple[str, ...]:
+def explain_run_error(puzzle: Puzzle, op_text: str, text: str) -> tuple[str, ...]:
     """The same for an error that the op raised when it ran, which MAX wraps in an account of its own."""
+    place: tuple[str, ...] = ()
     match = re.search(r"op\.mojo:(\d+):(\d+):? (.+)", text)
     if match is None:
-        return (known_reason(text) or _("The launch failed: {reason}").format(reason=text),)
-    line, column, reason = int(match[1]), int(match[2]), match[3]
-    headline = known_reason(reason) or _("The op failed when it ran: {reason}").format(reason=reason)
-    return (headline, _place(region, "op.mojo", line, column, ""))
+        headline = known_reason(text) or _("The launch failed: {reason}").format(reason=text)
+    else:
+        line, column, reason = int(match[1]), int(match[2]), match[3]
+        headline = known_reason(reason) or _("The op failed when it ran: {reason}").format(reason=reason)
+        place = (_place(read_region(op_text), "op.mojo", line, column, ""),)
+    return (headline, *_no_blocks(puzzle, op_text), *place)
+
+
+def _no_blocks(puzzle: Puzzle, op_text: str) -> Iterator[str]:
+    """In which case a launch asks for no block, or for no thread."""
+    for case, keyword, size in islice(sizes_below_one(puzzle, op_text), 1):
+        sizes = ", ".join(f"{name} {number}" for name, number in case.items())
+        yield _("With {case} `{keyword}` is {size}.").format(case=sizes, keyword=keyword, size=size)
 
 
 def explain_program_error(failure: Failure, region: Region) -> tuple[str, ...]:

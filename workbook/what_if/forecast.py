@@ -5,17 +5,13 @@ from __future__ import annotations
 
 from workbook.language import _
 from workbook.lint.launch import MAX_THREADS_PER_BLOCK, Launch, Region
-from workbook.lint.mojo_source import Definition, constant, tokenize
+from workbook.lint.sizes import only_launch, size_in
 from workbook.puzzles import Puzzle
-from workbook.region import read_region
 from workbook.what_if.comparison import in_a_sentence, is_right
 from workbook.what_if.plan import Choice, predict
 
 MAX_THREADS = 100_000
 """A launch of more is not foreseen: that would take as long as the launch."""
-
-HOLDS_NO_LAUNCH = ("comptime", "from", "import")
-"""Statements beside a launch that cannot change what it does, but for the names that they define."""
 
 
 def forecast(puzzle: Puzzle, op_text: str) -> str:
@@ -24,11 +20,11 @@ def forecast(puzzle: Puzzle, op_text: str) -> str:
     tell."""
     if puzzle.fills != "launch" or puzzle.what_if is None:
         return ""
-    attempt, launch = _only_launch(puzzle, op_text)
-    if launch is None or _passed(attempt, launch) != _passed(*_only_launch(puzzle, puzzle.solution_file.read_text())):
+    attempt, launch = only_launch(puzzle, op_text)
+    if launch is None or _passed(attempt, launch) != _passed(*only_launch(puzzle, puzzle.solution_file.read_text())):
         return ""
     for case in puzzle.cases:
-        numbers = {keyword: _number(attempt, launch, keyword, case) for keyword in ("grid_dim", "block_dim")}
+        numbers = {keyword: size_in(attempt, launch, keyword, case) for keyword in ("grid_dim", "block_dim")}
         found = _foreseen(puzzle, case, numbers)
         if found:
             sizes = ", ".join(f"{name} {size}" for name, size in case.items())
@@ -60,34 +56,9 @@ def _foreseen(puzzle: Puzzle, case: dict[str, int], numbers: dict[str, int | Non
     return "" if is_right(prediction) else in_a_sentence(puzzle, choice, prediction)
 
 
-def _only_launch(puzzle: Puzzle, op_text: str) -> tuple[Region, Launch | None]:
-    """The launch of an attempt that consists of one, which is always reached; None for any other."""
-    assert puzzle.kernel_file is not None
-    modules = {f"kernels.{puzzle.kernel_module}": puzzle.kernel_file.read_text()}
-    attempt = Region(read_region(op_text).code, op_text, modules)
-    others = [statement for statement in attempt.statements if statement.keyword not in HOLDS_NO_LAUNCH]
-    is_alone = len(attempt.launches) == len(others) == 1
-    return attempt, attempt.launches[0] if is_alone else None
-
-
 def _passed(attempt: Region, launch: Launch | None) -> list[str | None] | None:
     """The kernel that is launched, and what it is passed, with names that stand for something else replaced."""
     if launch is None or launch.kernel is None or launch.kernel.given is None:
         return None
     values = [argument.value for argument in (*launch.kernel.given, *launch.call.positional)]
     return [launch.kernel.function.name, *map(attempt.expand, values)]
-
-
-def _number(attempt: Region, launch: Launch, keyword: str, case: dict[str, int]) -> int | None:
-    """What `grid_dim` or `block_dim` is in a case; None where it cannot be read off, or is more than a number in x."""
-    if keyword not in launch.call.keywords:
-        return None
-    sizes = {
-        name: Definition("comptime", tuple(tokenize(str(size))))
-        for name, size in case.items()
-        if name in attempt.names and attempt.names[name].kind in ("parameter", "argument")
-    }
-    number = constant(launch.call.keywords[keyword].value, attempt.names | sizes, attempt.modules)
-    if isinstance(number, tuple) and number and all(other == 1 for other in number[1:]):
-        number = number[0]
-    return number if isinstance(number, int) else None
