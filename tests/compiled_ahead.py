@@ -1,7 +1,7 @@
 """Attempts that are compiled together: MAX takes hardly longer for many graphs in one module than for a single one."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,6 @@ from max.engine import Model
 from max.graph import Graph, Module, ops
 
 from workbook.puzzles import Arrays, Puzzle, PythonSide, find_puzzle, python_side
-from workbook.running.execution import Clock
 from workbook.running.executor import Executor
 from workbook.running.mojo_compiler import precompile, precompile_kernels
 
@@ -46,18 +45,8 @@ class ExecutorAhead(Executor):
         models = self.session.load_all(module, custom_extensions=packages)
         self.models |= dict(zip(texts, models.values(), strict=True))
 
-    def compile(
-        self,
-        puzzle: Puzzle,
-        python: PythonSide,
-        cases: Sequence[Arrays],
-        op_text: str,
-        clock: Clock,
-        progress: Callable[[str], None],
-    ) -> Model:
-        if op_text in self.models:
-            return self.models[op_text]
-        return super().compile(puzzle, python, cases, op_text, clock, progress)
+    def compile(self, puzzle: Puzzle, python: PythonSide, cases: Sequence[Arrays], op_text: str, *rest: Any) -> Model:
+        return self.models.get(op_text) or super().compile(puzzle, python, cases, op_text, *rest)
 
 
 class OpsOfModule:

@@ -61,9 +61,8 @@ def read_attempt(puzzle: Puzzle) -> str:
 
 def read_problem(puzzle: Puzzle) -> str:
     """The text of the learner's file. Raises RegionError, which names the file, where its markers are damaged."""
-    text = puzzle.problem_file.read_text(
-        "utf-8-sig"
-    )  # some editors begin with a mark that neither Mojo nor Python reads
+    # Some editors begin a file with a byte order mark, which neither Mojo nor Python reads.
+    text = puzzle.problem_file.read_text("utf-8-sig")
     try:
         read_region(text)
     except RegionError as error:
